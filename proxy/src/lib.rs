@@ -1,1 +1,11 @@
-//! stub
+//! The gateway: transports on both faces, and between them the path of one message.
+//!
+//! The few types everything speaks in: [`envelope::Envelope`] (one message, neutral of transport
+//! and revision), [`pipeline::Pipeline`] (what happens to it, in order), [`upstream::Upstream`]
+//! (where it goes) and [`snapshot::Snapshot`] (the configuration it is seen under, swapped whole).
+
+pub mod admin;
+pub mod cli;
+pub mod config;
+pub mod snapshot;
+pub mod telemetry;
