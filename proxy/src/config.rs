@@ -1,1 +1,443 @@
-//! To be written.
+//! The configuration as it is written: YAML, unknown keys refused, each default documented.
+//!
+//! The central types: [`Config`] and its sections. What it means once resolved (rules compiled,
+//! keys decoded, addresses parsed) is [`crate::snapshot::Snapshot`]. The doc comments of this
+//! file are the reference users read: `proxy/docs/config.md` is generated from them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+
+mod units;
+
+pub use units::{Address, HIDDEN, Period, Secret, Size};
+
+/// The gateway's configuration. Every key may be left out but the `url` of a server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(title = "Wiregate configuration")]
+pub struct Config {
+    /// The address clients connect to: IP and port. Port 0 takes a free one. Beyond loopback,
+    /// `auth` must be written.
+    pub listen: String,
+    /// The address of `/healthz`, `/readyz` and `/metrics`: IP and port, or `off`. Beyond
+    /// loopback, `auth` must be written, and its keys are asked for there too.
+    pub admin: String,
+    /// Serve clients over TLS.
+    pub tls: Option<Tls>,
+    /// Who may use the gateway: `keys`, or the word `none` for everyone who can reach it.
+    pub auth: Option<Auth>,
+    /// Names clients may put into the `Host` header, besides loopback names and the listen
+    /// address itself. A defence against DNS rebinding.
+    pub allowed_hosts: Vec<String>,
+    /// Web origins that may call the gateway, besides those of loopback names and the listen
+    /// address itself, as in `https://app.example.com`.
+    pub allowed_origins: Vec<String>,
+    /// The MCP servers behind the gateway, by name: lower-case letters, digits and hyphens, at
+    /// most 64 of them.
+    pub servers: BTreeMap<String, Server>,
+    /// What is looked for in messages, and what is done about it.
+    pub inspect: Inspect,
+    /// What is recorded, where, and how much of it.
+    pub capture: Capture,
+    /// The most of everything that can grow. None may be 0.
+    pub limits: Limits,
+    /// How long each wait may last. None may be 0.
+    pub timeouts: Timeouts,
+    /// The gateway's own log, on stderr. No message content goes into it.
+    pub log: Log,
+}
+
+/// The certificate shown to clients.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate chain, PEM, leaf first. A relative path starts at the config file's
+    /// folder, as every path in it.
+    pub cert: PathBuf,
+    /// The private key, PEM.
+    pub key: PathBuf,
+}
+
+/// Who may use the gateway.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Auth {
+    /// Written as the word `none`: whoever reaches the gateway may use it.
+    Open,
+    /// Written as `keys: […]`: a request must carry one of them as `Authorization: Bearer`.
+    Keys(Vec<Key>),
+}
+
+/// One key that opens the gateway.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    /// Who holds it: the principal in logs and captures.
+    pub name: String,
+    /// The SHA-256 of the key, 64 hexadecimal digits; `wiregate keys new NAME` prints both.
+    #[schemars(regex(pattern = "^[0-9a-fA-F]{64}$"))]
+    #[serde(serialize_with = "hidden")]
+    pub sha256: String,
+}
+
+/// The keys, as the mapping form of `auth` writes them.
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Keys {
+    /// The keys, each with its holder's name.
+    keys: Vec<Key>,
+}
+
+/// One MCP server behind the gateway.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// Its streamable-HTTP endpoint, `http://` or `https://`.
+    pub url: Address,
+    /// Headers sent to it with each request, its credentials above all. Write them as
+    /// `${NAME}`, so that they stay in the environment. A client's own token never goes there.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Secret>,
+    /// Certificate authorities to trust for it, PEM, instead of the system's.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+}
+
+/// What is looked for, and what is done about it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Inspect {
+    /// How hard findings are acted upon.
+    pub preset: Preset,
+    /// Rules up to this level are in use: 1 has the fewest false alarms, 4 the most rules.
+    #[schemars(range(min = 1, max = 4))]
+    pub paranoia: u8,
+    /// Folders with further rules; every `*.yaml` in them is read.
+    pub rules: Vec<PathBuf>,
+    /// Use the rules built into the gateway.
+    pub builtin: bool,
+    /// What happens to a message that cannot be inspected.
+    pub on_error: OnError,
+    /// The most text of one message that is scanned.
+    pub budget: Size,
+}
+
+/// How hard findings are acted upon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Preset {
+    /// Secrets and injection are blocked, not only redacted or flagged.
+    Strict,
+    /// Each rule's own action.
+    Balanced,
+    /// Nothing is changed or blocked; the record says what would have been.
+    Audit,
+}
+
+/// What happens to a message that cannot be inspected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnError {
+    /// It is denied.
+    Block,
+    /// It passes unseen, and is counted.
+    Allow,
+}
+
+/// What is recorded, where, and how much of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Capture {
+    /// Record traffic.
+    pub enabled: bool,
+    /// The folder of the capture. Default: `$XDG_STATE_HOME/wiregate/capture`, or
+    /// `~/.local/state/wiregate/capture`.
+    pub dir: Option<PathBuf>,
+    /// How bodies are recorded.
+    pub bodies: Bodies,
+    /// The folder's size at most; beyond it the oldest files go.
+    pub max_bytes: Size,
+    /// A file is closed when it has this size.
+    pub rotate_bytes: Size,
+    /// A file is closed when it is this old.
+    pub rotate_every: Period,
+    /// Rows that may wait to be written.
+    pub queue_rows: usize,
+    /// Bytes that may wait to be written.
+    pub queue_bytes: Size,
+    /// What happens when the queue is full.
+    pub on_overflow: OnOverflow,
+    /// When the journal is forced to disk.
+    pub journal: Journal,
+}
+
+/// How bodies are recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Bodies {
+    /// With a placeholder for each secret or personal datum found.
+    Redacted,
+    /// As they crossed the wire. The capture then holds what was found in it.
+    Raw,
+}
+
+/// What happens when the capture's queue is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnOverflow {
+    /// The row is dropped and counted; traffic is not delayed.
+    Drop,
+    /// Traffic waits for the disk.
+    Block,
+}
+
+/// When the capture's journal is forced to disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Journal {
+    /// Every few milliseconds, for all rows of that time together.
+    Interval,
+    /// After each row.
+    Every,
+    /// Never: a crash loses the rows of the open file.
+    Off,
+}
+
+/// The most of everything that can grow.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Bytes of one request's or response's body.
+    pub body: Size,
+    /// Bytes of one request's headers.
+    pub headers: Size,
+    /// Levels of nesting in one message.
+    pub json_depth: usize,
+    /// Values and keys in one message.
+    pub json_values: usize,
+    /// Bytes of one server-sent event.
+    pub sse_event: Size,
+    /// Bytes of one line on stdio.
+    pub stdio_line: Size,
+    /// Requests under way at once.
+    pub concurrent_requests: usize,
+    /// Client connections open at once.
+    pub connections: usize,
+    /// Messages in one batch.
+    pub batch: usize,
+    /// Exchanges remembered while their answers are awaited.
+    pub exchanges: usize,
+    /// Event streams open at once.
+    pub streams: usize,
+}
+
+/// How long each wait may last.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timeouts {
+    /// Connecting to a server, TLS included.
+    pub connect: Period,
+    /// From the end of a request to the first byte of the server's response.
+    pub first_byte: Period,
+    /// Silence within a response or stream.
+    pub idle: Period,
+    /// One exchange from its first byte to its last.
+    pub total: Period,
+    /// Reading a request's headers.
+    pub header_read: Period,
+    /// Reading a request's body.
+    pub body_read: Period,
+    /// A client that does not take what is written to it.
+    pub write: Period,
+    /// Between two keep-alive comments on an event stream that is quiet.
+    pub keep_alive: Period,
+    /// Letting exchanges end when the gateway stops.
+    pub drain: Period,
+}
+
+/// The gateway's own log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// Text for people or JSON for machines.
+    pub format: LogFormat,
+    /// `error`, `warn`, `info`, `debug` or `trace`, or filter directives as in
+    /// `info,proxy::upstream=debug`.
+    pub level: String,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One line for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8808".into(),
+            admin: "127.0.0.1:8809".into(),
+            tls: None,
+            auth: None,
+            allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
+            servers: BTreeMap::new(),
+            inspect: Inspect::default(),
+            capture: Capture::default(),
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Inspect {
+    fn default() -> Self {
+        Self {
+            preset: Preset::Balanced,
+            paranoia: 1,
+            rules: Vec::new(),
+            builtin: true,
+            on_error: OnError::Block,
+            budget: Size::mib(4),
+        }
+    }
+}
+
+impl Default for Capture {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            dir: None,
+            bodies: Bodies::Redacted,
+            max_bytes: Size::new(10_000_000_000),
+            rotate_bytes: Size::new(256_000_000),
+            rotate_every: Period::secs(60),
+            queue_rows: 8192,
+            queue_bytes: Size::mib(64),
+            on_overflow: OnOverflow::Drop,
+            journal: Journal::Interval,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body: Size::mib(4),
+            headers: Size::new(16 << 10),
+            json_depth: 64,
+            json_values: 200_000,
+            sse_event: Size::mib(4),
+            stdio_line: Size::mib(4),
+            concurrent_requests: 1024,
+            connections: 10_000,
+            batch: 100,
+            exchanges: 10_000,
+            streams: 4000,
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Period::secs(5),
+            first_byte: Period::secs(120),
+            idle: Period::secs(300),
+            total: Period::secs(3600),
+            header_read: Period::secs(10),
+            body_read: Period::secs(30),
+            write: Period::secs(30),
+            keep_alive: Period::secs(15),
+            drain: Period::secs(30),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Text,
+            level: "info".into(),
+        }
+    }
+}
+
+impl Capture {
+    /// The folder to record to: `dir` as written, else the one below the user's state folder,
+    /// which `env` tells. `None` when it tells nothing.
+    pub fn folder(&self, env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
+        // A relative XDG path is invalid by its specification and counts as unset.
+        let absolute = |name| {
+            env(name)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+        };
+        self.dir.clone().or_else(|| {
+            let state = absolute("XDG_STATE_HOME")
+                .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))?;
+            Some(state.join("wiregate/capture"))
+        })
+    }
+}
+
+/// A key's hash stays out of what is shown: of a key not minted by us it may be guessed back.
+fn hidden<S: Serializer>(_: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(HIDDEN)
+}
+
+impl Serialize for Auth {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Open => serializer.serialize_str("none"),
+            Self::Keys(keys) => Keys { keys: keys.clone() }.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Auth {
+    // By hand rather than untagged, so that an error keeps the path to the key it is about.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AuthVisitor;
+        impl<'de> Visitor<'de> for AuthVisitor {
+            type Value = Auth;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`none` or a mapping with `keys`")
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<Auth, E> {
+                match text {
+                    "none" => Ok(Auth::Open),
+                    _ => Err(E::custom("neither `none` nor a mapping with `keys`")),
+                }
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Auth, A::Error> {
+                let Keys { keys } =
+                    Keys::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+                Ok(Auth::Keys(keys))
+            }
+        }
+        deserializer.deserialize_any(AuthVisitor)
+    }
+}
+
+impl JsonSchema for Auth {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Auth".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let keys = generator.subschema_for::<Keys>();
+        schemars::json_schema!({
+            "description": "Who may use the gateway: the word `none`, or a mapping with `keys`.",
+            "anyOf": [{"const": "none"}, keys],
+        })
+    }
+}
