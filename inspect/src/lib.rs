@@ -1,3 +1,28 @@
-//! stub
+//! The inspection engine of Wiregate: bytes of one MCP message in, findings and edits out.
+//!
+//! [`RuleSet`] is compiled once from YAML and shared. A [`Parser`] turns raw bytes into a borrowed [`Message`]; a
+//! [`Scanner`] runs the set over it and gives [`Finding`]s whose spans point into the **raw** bytes; [`Verdict`]
+//! decides with a [`Policy`] and carries the [`Edit`]s that the one applier in [`edit`] puts into effect.
+//!
+//! What this crate is not: it does no input or output, reads no clock, never blocks and never panics, whatever the
+//! bytes. Every buffer is owned by a `Parser` or a `Scanner` and reused, so a clean message costs no allocation.
+#![forbid(unsafe_code)]
 
-pub mod template;
+pub mod compile;
+pub mod edit;
+pub mod message;
+pub mod rule;
+pub mod scan;
+pub mod surface;
+pub mod verdict;
+pub mod yaml;
+
+pub use compile::{Code, CompileError, CompileErrors, Rule, RuleFile, RuleIx, RuleSet};
+pub use edit::{Edit, EditError, Placed, Redaction, apply, redact};
+pub use message::{
+    Id, Kind, Message, ParseError, ParseLimits, Parser, Scalar, Text, ValueKind, split_batch,
+};
+pub use rule::{Action, Class, Confidence, RuleDef, Severity};
+pub use scan::{Direction, Finding, Scan, Scanner, Span, Subject};
+pub use surface::Surface;
+pub use verdict::{Policy, Preset, Verdict};

@@ -1,0 +1,108 @@
+//! Rule set × message × subject → findings.
+
+use crate::compile::{RuleIx, RuleSet};
+use crate::message::{Message, ValueKind};
+use crate::rule::words;
+use crate::surface::Surface;
+use smallvec::SmallVec;
+
+/// Which way a message goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From the client to the server.
+    ToServer,
+    /// From the server to the client.
+    ToClient,
+}
+
+words!(Direction { ToServer = "to_server", ToClient = "to_client" });
+
+/// What the engine must know of a message besides its bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// Which way it goes.
+    pub direction: Direction,
+    /// The server it goes to or comes from, as named in the config.
+    pub server: &'a str,
+    /// The message's own method or, on an answer, its request's.
+    pub method: Option<&'a str>,
+    /// The tool, prompt or resource, likewise.
+    pub name: Option<&'a str>,
+    /// Rules above this level stay out.
+    pub paranoia: u8,
+    /// Bytes of text scanned at most; beyond it the scan says `truncated`.
+    pub budget: usize,
+}
+
+/// A byte range, end exclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Span {
+    /// First byte.
+    pub start: usize,
+    /// One past the last byte.
+    pub end: usize,
+}
+
+/// One thing found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The rule.
+    pub rule: RuleIx,
+    /// Byte ranges in the raw message, of the `secret` group or of the whole match.
+    pub spans: SmallVec<[Span; 1]>,
+    /// Where in the protocol.
+    pub surface: Surface,
+    /// JSON Pointer of the value, or of the value a key names. Keys that are themselves findings are masked.
+    pub path: String,
+    /// Whether it stands in an object key.
+    pub in_key: bool,
+    /// What kind of token it stands in.
+    pub kind_of_value: ValueKind,
+    /// Points it adds.
+    pub score: u32,
+}
+
+/// What a scan found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scan {
+    /// In document order.
+    pub findings: Vec<Finding>,
+    /// Whether a budget ended the scan before the message did.
+    pub truncated: bool,
+}
+
+/// Findings per message at most.
+pub const MAX_FINDINGS: usize = 1_000;
+
+/// Reusable memory for scanning: one per worker.
+#[derive(Debug, Default)]
+pub struct Scanner {}
+
+impl Scanner {
+    /// A new scanner.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Scans every key, string and long number of a message.
+    pub fn scan(
+        &mut self,
+        _rules: &RuleSet,
+        _message: &Message<'_>,
+        _subject: &Subject<'_>,
+    ) -> Scan {
+        Scan::default()
+    }
+
+    /// Scans one text that is no JSON, as a header value. Spans index into the text.
+    pub fn scan_text(
+        &mut self,
+        _rules: &RuleSet,
+        _text: &str,
+        _surface: Surface,
+        _subject: &Subject<'_>,
+    ) -> Scan {
+        Scan::default()
+    }
+}

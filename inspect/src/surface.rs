@@ -1,0 +1,220 @@
+//! Where in the protocol a text stands: a tool's description is not a call's argument.
+
+use crate::message::Kind;
+use crate::rule::words;
+use crate::scan::Direction;
+
+/// Where a text stands. Rules name these in `surfaces`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Surface {
+    /// The description or title of a tool.
+    ToolDescription,
+    /// A tool's input or output schema.
+    ToolSchema,
+    /// Any other part of a tool's definition.
+    ToolDefinition,
+    /// Arguments of a call.
+    CallArgs,
+    /// Text of a tool's result.
+    ResultText,
+    /// Structured content of a tool's result.
+    ResultStructured,
+    /// A resource: its listing or its content.
+    Resource,
+    /// A prompt: its listing or its content.
+    Prompt,
+    /// A request for, or an answer of, the client's model.
+    Sampling,
+    /// A question to the user, or the answer.
+    Elicitation,
+    /// A log message.
+    Log,
+    /// Anything else.
+    Other,
+}
+
+words!(Surface {
+    ToolDescription = "tool.description",
+    ToolSchema = "tool.schema",
+    ToolDefinition = "tool.definition",
+    CallArgs = "call.args",
+    ResultText = "result.text",
+    ResultStructured = "result.structured",
+    Resource = "resource",
+    Prompt = "prompt",
+    Sampling = "sampling",
+    Elicitation = "elicitation",
+    Log = "log",
+    Other = "other",
+});
+
+impl Surface {
+    /// Every surface.
+    pub const ALL: [Self; 12] = [
+        Self::ToolDescription,
+        Self::ToolSchema,
+        Self::ToolDefinition,
+        Self::CallArgs,
+        Self::ResultText,
+        Self::ResultStructured,
+        Self::Resource,
+        Self::Prompt,
+        Self::Sampling,
+        Self::Elicitation,
+        Self::Log,
+        Self::Other,
+    ];
+}
+
+/// The set of (surface, direction) pairs a rule looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SurfaceSet(u32);
+
+impl SurfaceSet {
+    /// Everywhere.
+    pub const ALL: Self = Self(u32::MAX);
+
+    fn bit(surface: Surface, direction: Direction) -> u32 {
+        1 << (2 * (surface as u32) + u32::from(direction == Direction::ToClient))
+    }
+
+    /// The pairs that the words of a rule's `surfaces` name; `Err` gives back the first unknown word.
+    pub(crate) fn from_words(words: &[String]) -> Result<Self, &str> {
+        if words.is_empty() {
+            return Ok(Self::ALL);
+        }
+        let mut set = 0;
+        for word in words {
+            let (name, directions) = match word.split_once('@') {
+                None => (
+                    word.as_str(),
+                    &[Direction::ToServer, Direction::ToClient][..],
+                ),
+                Some((name, "out")) => (name, &[Direction::ToServer][..]),
+                Some((name, "in")) => (name, &[Direction::ToClient][..]),
+                Some(_) => return Err(word),
+            };
+            let before = set;
+            for surface in Surface::ALL {
+                let full = surface.as_str();
+                let is_prefix = full.split_once('.').is_some_and(|(head, _)| head == name);
+                if full == name || is_prefix {
+                    for direction in directions {
+                        set |= Self::bit(surface, *direction);
+                    }
+                }
+            }
+            if set == before
+                && !Surface::ALL.iter().any(|s| {
+                    s.as_str() == name
+                        || s.as_str()
+                            .split_once('.')
+                            .is_some_and(|(head, _)| head == name)
+                })
+            {
+                return Err(word);
+            }
+        }
+        Ok(Self(set))
+    }
+
+    /// Whether the pair is in the set.
+    #[must_use]
+    pub fn has(self, surface: Surface, direction: Direction) -> bool {
+        self.0 & Self::bit(surface, direction) != 0
+    }
+
+    /// Whether any surface in this direction is in the set.
+    #[must_use]
+    pub fn has_direction(self, direction: Direction) -> bool {
+        Surface::ALL.iter().any(|s| self.has(*s, direction))
+    }
+}
+
+/// The surface of the text at `path` (keys and indices from the root) in a message of this kind and direction.
+/// `method` is the message's own or, on an answer, its request's.
+#[must_use]
+pub fn surface_of(
+    kind: Kind,
+    direction: Direction,
+    method: Option<&str>,
+    path: &[&str],
+) -> Surface {
+    let method = method.unwrap_or("");
+    match (kind, path) {
+        // what a server asks through a result (2026-07-28), and what the client answers in the retry
+        (Kind::Response, ["result", "inputRequests", _, rest @ ..])
+        | (_, ["params", "inputRequests", _, rest @ ..]) => input_request(rest),
+        (Kind::Request, ["params", "inputResponses", ..]) => Surface::Elicitation,
+        (Kind::Response, ["result", rest @ ..]) => of_result(direction, method, rest),
+        (Kind::Request | Kind::Notification, ["params", rest @ ..]) => of_params(method, rest),
+        (Kind::Error, ["error", ..]) => match method {
+            "tools/call" => Surface::ResultText,
+            "resources/read" => Surface::Resource,
+            "prompts/get" => Surface::Prompt,
+            _ => Surface::Other,
+        },
+        _ => Surface::Other,
+    }
+}
+
+fn input_request(rest: &[&str]) -> Surface {
+    // A sampling request carries messages or a system prompt; everything else asks the user.
+    match rest {
+        ["params", "messages" | "systemPrompt", ..] => Surface::Sampling,
+        _ => Surface::Elicitation,
+    }
+}
+
+fn of_params(method: &str, path: &[&str]) -> Surface {
+    match (method, path) {
+        ("tools/call", ["arguments", ..]) | ("completion/complete", _) => Surface::CallArgs,
+        ("prompts/get", ["arguments", ..]) | ("tasks/update", _) => Surface::CallArgs,
+        ("sampling/createMessage", _) => Surface::Sampling,
+        ("elicitation/create", _) => Surface::Elicitation,
+        ("notifications/message", _) => Surface::Log,
+        ("notifications/tasks" | "notifications/tasks/status", ["result", rest @ ..]) => {
+            of_tool_result(rest)
+        }
+        ("resources/read" | "resources/subscribe" | "resources/unsubscribe", ["uri"]) => {
+            Surface::CallArgs
+        }
+        _ => Surface::Other,
+    }
+}
+
+fn of_result(direction: Direction, method: &str, path: &[&str]) -> Surface {
+    match (method, path) {
+        ("tools/list", ["tools", _, rest @ ..]) => of_tool(rest),
+        ("tools/call" | "tasks/result", rest) => of_tool_result(rest),
+        ("tasks/get", ["result", rest @ ..]) => of_tool_result(rest),
+        ("tasks/get", ["inputRequests", _, rest @ ..]) => input_request(rest),
+        ("resources/read" | "resources/list" | "resources/templates/list", _) => Surface::Resource,
+        ("prompts/get" | "prompts/list", _) => Surface::Prompt,
+        ("sampling/createMessage", _) => Surface::Sampling,
+        ("elicitation/create", _) => Surface::Elicitation,
+        // `instructions` go into the model's context just as a tool's description does
+        ("initialize" | "server/discover", ["instructions", ..])
+            if direction == Direction::ToClient =>
+        {
+            Surface::ToolDescription
+        }
+        _ => Surface::Other,
+    }
+}
+
+fn of_tool(path: &[&str]) -> Surface {
+    match path {
+        ["description" | "title", ..] | ["annotations", "title", ..] => Surface::ToolDescription,
+        ["inputSchema" | "outputSchema", ..] => Surface::ToolSchema,
+        _ => Surface::ToolDefinition,
+    }
+}
+
+fn of_tool_result(path: &[&str]) -> Surface {
+    match path {
+        ["content", ..] => Surface::ResultText,
+        ["structuredContent", ..] => Surface::ResultStructured,
+        _ => Surface::Other,
+    }
+}
