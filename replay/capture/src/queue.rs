@@ -1,0 +1,227 @@
+//! The bounded queue between the threads that serve traffic and the one that records, with its books.
+//!
+//! One mutex guards queue and counters, so that `enqueued = written + dropped + in_queue` holds at every look.
+//! The consumer is woken once a group, not once a row: by the first row when it idles, and by a full group.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::config::{OnOverflow, RecorderConfig};
+use crate::record::Record;
+use crate::ticket::Durability;
+
+/// What the recorder has done so far. Rows are the caller's; `gaps` counts rows the recorder added itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Rows offered to the recorder, refused ones included.
+    pub enqueued: u64,
+    /// Rows in the journal or (without a journal) in the file in progress.
+    pub written: u64,
+    /// Rows lost: refused at a full queue, or lost to the disk.
+    pub dropped: u64,
+    /// Rows accepted and not yet written.
+    pub in_queue: u64,
+    /// Bytes of the rows in the queue.
+    pub in_queue_bytes: u64,
+    /// Rows of kind `gap` written.
+    pub gaps: u64,
+    /// Bytes in the journal segment in progress.
+    pub journal_bytes: u64,
+    /// Files finished and visible.
+    pub files: u64,
+    /// Rows recovered from journals, of dead recorders at the start or of own files that failed.
+    pub recovered: u64,
+    /// Files removed to stay below the size limit.
+    pub removed_files: u64,
+    /// Failed operations on the disk.
+    pub errors: u64,
+    /// The last of these, as text.
+    pub last_error: Option<String>,
+    /// Every row up to this `seq` is on the disk.
+    pub durable_seq: i64,
+}
+
+/// State behind the mutex.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) stats: Stats,
+    pub(crate) durability: Durability,
+    rows: VecDeque<Record>,
+    /// Rows lost since the last accepted one; goes out with the next, as its `dropped_before`.
+    lost: u64,
+    /// Rows accepted so far; the number on the next ticket.
+    accepted: u64,
+    idle: bool,
+    pub(crate) closing: bool,
+    pub(crate) closed: bool,
+}
+
+/// The queue.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    /// Tells the consumer: rows or closing.
+    filled: Condvar,
+    /// Tells producers under [`OnOverflow::Block`]: room.
+    room: Condvar,
+    /// Tells waiters on tickets and on closing: news.
+    pub(crate) news: Condvar,
+    limits: RecorderConfig,
+}
+
+/// What the consumer is to do next.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Wake {
+    /// Rows are in the batch, and maybe more in the queue.
+    Rows,
+    /// The deadline passed without rows.
+    Deadline,
+    /// No rows are left, and none will come.
+    Closing,
+}
+
+impl Queue {
+    pub(crate) fn new(limits: RecorderConfig) -> Queue {
+        Queue {
+            state: Mutex::default(),
+            filled: Condvar::new(),
+            room: Condvar::new(),
+            news: Condvar::new(),
+            limits,
+        }
+    }
+
+    /// A panic elsewhere leaves the counters valid: no invariant spans two lock scopes.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Accepts a row and numbers it, or hands it back and counts it as dropped.
+    #[expect(clippy::result_large_err, reason = "the row handed back is the point")]
+    pub(crate) fn push(&self, mut row: Record) -> Result<u64, Record> {
+        let size = row.size();
+        let mut state = self.lock();
+        state.stats.enqueued += 1;
+        if self.limits.on_overflow == OnOverflow::Block && size <= self.limits.queue_bytes {
+            state = self.wait_for_room(state, size);
+        }
+        if state.closing || !self.fits(&state, size) {
+            state.stats.dropped += 1;
+            state.lost += 1;
+            return Err(row);
+        }
+        row.dropped_before = i64::try_from(std::mem::take(&mut state.lost)).unwrap_or(i64::MAX);
+        state.rows.push_back(row);
+        state.stats.in_queue += 1;
+        state.stats.in_queue_bytes += size as u64;
+        state.accepted += 1;
+        let number = state.accepted;
+        let wake = std::mem::take(&mut state.idle) || state.rows.len() == self.limits.commit_rows;
+        drop(state);
+        if wake {
+            self.filled.notify_one();
+        }
+        Ok(number)
+    }
+
+    fn fits(&self, state: &State, size: usize) -> bool {
+        state.stats.in_queue < self.limits.queue_rows as u64
+            && state.stats.in_queue_bytes + size as u64 <= self.limits.queue_bytes as u64
+    }
+
+    fn wait_for_room<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        size: usize,
+    ) -> MutexGuard<'a, State> {
+        let full = |state: &mut State| !state.closing && !self.fits(state, size);
+        let waited = self
+            .room
+            .wait_timeout_while(state, self.limits.block_for, full);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Moves up to a group of rows into `batch`: waits for the first until `deadline`, and for company until the
+    /// group is full or `linger` has passed. The rows stay on the books as queued until [`Queue::settle`].
+    pub(crate) fn take(
+        &self,
+        batch: &mut Vec<Record>,
+        deadline: Option<Instant>,
+        linger: bool,
+    ) -> Wake {
+        let mut state = self.lock();
+        while state.rows.is_empty() {
+            if state.closing {
+                return Wake::Closing;
+            }
+            state.idle = true;
+            state = match deadline {
+                None => self
+                    .filled
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        state.idle = false;
+                        return Wake::Deadline;
+                    }
+                    self.filled
+                        .wait_timeout(state, left)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
+            };
+        }
+        state.idle = false;
+        let group = self.limits.commit_rows;
+        if linger && state.rows.len() < group && !state.closing {
+            let few = |state: &mut State| state.rows.len() < group && !state.closing;
+            let waited = self
+                .filled
+                .wait_timeout_while(state, self.limits.commit_every, few);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let count = state.rows.len().min(group);
+        batch.extend(state.rows.drain(..count));
+        Wake::Rows
+    }
+
+    /// Books `rows` taken rows of `bytes` in all as written or dropped, and lets `change` see the state.
+    pub(crate) fn settle(
+        &self,
+        rows: u64,
+        bytes: u64,
+        written: bool,
+        change: impl FnOnce(&mut State),
+    ) {
+        let mut state = self.lock();
+        state.stats.in_queue -= rows;
+        state.stats.in_queue_bytes -= bytes;
+        if written {
+            state.stats.written += rows;
+        } else {
+            state.stats.dropped += rows;
+        }
+        change(&mut state);
+        let wakers = state.durability.ready();
+        drop(state);
+        self.room.notify_all();
+        self.news.notify_all();
+        wakers.into_iter().for_each(std::task::Waker::wake);
+    }
+
+    /// Rows lost at the door that no later row has reported.
+    pub(crate) fn unreported(&self) -> u64 {
+        std::mem::take(&mut self.lock().lost)
+    }
+
+    /// No more rows from now on.
+    pub(crate) fn close(&self) {
+        self.lock().closing = true;
+        self.filled.notify_all();
+        self.room.notify_all();
+    }
+}
