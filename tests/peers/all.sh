@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Drives the gateway with programs that are not ours, one script after the other, and tells how long each took:
+#   conformance  the official suite against the fixture, directly and through the gateway, compared check by check
+#   real         server-everything, server-filesystem, mcp-server-git and the Inspector
+#   readers      DuckDB and pyarrow read what was captured
+#   crash        kill -9 under load, and what the journal saved
+#   wraps        eight `wrap` processes on one capture folder
+#   all.sh            all of them
+#   all.sh real crash only these
+# WIREGATE, WIREGATE_REPLAY and FIXTURE name the binaries; what is not set is built in the dev profile.
+# Every script runs even when one before it failed: they are independent, and a run costs minutes.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+eval "$("$here/binaries.sh")"
+export WIREGATE WIREGATE_REPLAY FIXTURE
+
+names=(conformance real readers crash wraps)
+[[ $# -eq 0 ]] || names=("$@")
+
+rows=() failed=()
+for name in "${names[@]}"; do
+  case $name in
+    conformance) script=(bash "$here/conformance.sh") ;;
+    real) script=(bash "$here/real.sh") ;;
+    readers) script=(bash "$here/readers.sh") ;;
+    crash) script=(python3 "$here/crash.py") ;;
+    wraps) script=(python3 "$here/wraps.py") ;;
+    *) echo "no peer script '$name'" >&2; exit 2 ;;
+  esac
+  printf '\n--> peers: %s\n' "$name"
+  began=$SECONDS status=0
+  "${script[@]}" < /dev/null || status=$?
+  rows+=("$name" "$((SECONDS - began))" "$([[ $status -eq 0 ]] && echo ok || echo "exit $status")")
+  [[ $status -eq 0 ]] || failed+=("$name")
+done
+
+printf '\n%-12s %8s  %s\n' peers seconds result
+printf '%-12s %8s  %s\n' "${rows[@]}"
+if ((${#failed[@]})); then
+  echo "failed: ${failed[*]}"
+  exit 1
+fi
