@@ -1,0 +1,207 @@
+//! The table of metrics, and the words that may stand in a `method` label.
+//!
+//! What counts them is [`super::Metrics`].
+
+/// A metric as its reference describes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Family {
+    /// The name a query uses.
+    pub name: &'static str,
+    /// `counter`, `gauge`, `histogram` or `info`.
+    pub kind: &'static str,
+    /// Its labels, with their values where they are few.
+    pub labels: &'static str,
+    /// What it counts or measures.
+    pub help: &'static str,
+}
+
+/// Shortens the table below to one entry a metric.
+const fn family(
+    name: &'static str,
+    kind: &'static str,
+    labels: &'static str,
+    help: &'static str,
+) -> Family {
+    Family {
+        name,
+        kind,
+        labels,
+        help,
+    }
+}
+
+/// Every metric there is. The text at `/metrics` and the reference both come from here.
+pub const FAMILIES: [Family; 18] = [
+    family(
+        "wiregate_requests_total",
+        "counter",
+        "server, method, outcome: ok, error, denied, blocked",
+        "Requests that were answered",
+    ),
+    family(
+        "wiregate_messages_total",
+        "counter",
+        "direction: to_server, to_client; kind: request, notification, response, error",
+        "Messages that came in",
+    ),
+    family(
+        "wiregate_verdicts_total",
+        "counter",
+        "rule; action: allow, flag, redact, block",
+        "Findings, by rule and by the action enforced",
+    ),
+    family(
+        "wiregate_processing_seconds",
+        "histogram",
+        "direction",
+        "The gateway's own work on one message, without waiting for the other side",
+    ),
+    family(
+        "wiregate_upstream_seconds",
+        "histogram",
+        "server",
+        "From sending a request to a server to the head of its response",
+    ),
+    family(
+        "wiregate_denied_total",
+        "counter",
+        "reason",
+        "Messages refused before a server saw them",
+    ),
+    family(
+        "wiregate_inflight_requests",
+        "gauge",
+        "",
+        "Requests under way",
+    ),
+    family(
+        "wiregate_open_streams",
+        "gauge",
+        "",
+        "Event streams open to clients",
+    ),
+    family(
+        "wiregate_connections",
+        "gauge",
+        "",
+        "Client connections open",
+    ),
+    family(
+        "wiregate_capture_enqueued_total",
+        "counter",
+        "",
+        "Rows handed to the recorder",
+    ),
+    family(
+        "wiregate_capture_written_total",
+        "counter",
+        "",
+        "Rows written to files",
+    ),
+    family(
+        "wiregate_capture_dropped_total",
+        "counter",
+        "",
+        "Rows lost to a full queue",
+    ),
+    family(
+        "wiregate_capture_durable_total",
+        "counter",
+        "",
+        "Rows safe on disk, journal included",
+    ),
+    family(
+        "wiregate_capture_errors_total",
+        "counter",
+        "",
+        "Failures of the recorder",
+    ),
+    family(
+        "wiregate_capture_queue_rows",
+        "gauge",
+        "",
+        "Rows that wait to be written",
+    ),
+    family(
+        "wiregate_capture_queue_bytes",
+        "gauge",
+        "",
+        "Bytes that wait to be written",
+    ),
+    family(
+        "wiregate_capture_last_error",
+        "gauge",
+        "",
+        "1 after a failure of the recorder, else 0",
+    ),
+    family(
+        "wiregate_build_info",
+        "info",
+        "version",
+        "The version that runs",
+    ),
+];
+
+/// The methods of the protocol; any other is counted as `other`.
+const METHODS: [&str; 36] = [
+    "completion/complete",
+    "elicitation/create",
+    "initialize",
+    "logging/setLevel",
+    "notifications/cancelled",
+    "notifications/elicitation/complete",
+    "notifications/initialized",
+    "notifications/message",
+    "notifications/progress",
+    "notifications/prompts/list_changed",
+    "notifications/resources/list_changed",
+    "notifications/resources/updated",
+    "notifications/roots/list_changed",
+    "notifications/subscriptions/acknowledged",
+    "notifications/tasks",
+    "notifications/tasks/status",
+    "notifications/tools/list_changed",
+    "ping",
+    "prompts/get",
+    "prompts/list",
+    "resources/list",
+    "resources/read",
+    "resources/subscribe",
+    "resources/templates/list",
+    "resources/unsubscribe",
+    "roots/list",
+    "sampling/createMessage",
+    "server/discover",
+    "subscriptions/listen",
+    "tasks/cancel",
+    "tasks/get",
+    "tasks/list",
+    "tasks/result",
+    "tasks/update",
+    "tools/call",
+    "tools/list",
+];
+
+/// The label of a method: itself when the protocol knows it, else `other`.
+pub fn method_label(method: &str) -> &'static str {
+    METHODS
+        .iter()
+        .find(|known| **known == method)
+        .copied()
+        .unwrap_or("other")
+}
+
+/// The name without the suffix that the encoder adds by the metric's kind.
+pub(super) fn stem(name: &str) -> &str {
+    name.strip_suffix("_total")
+        .or_else(|| name.strip_suffix("_info"))
+        .unwrap_or(name)
+}
+
+/// The help of a metric of ours.
+pub(super) fn help(name: &str) -> &'static str {
+    FAMILIES
+        .iter()
+        .find(|family| family.name == name)
+        .map_or("", |family| family.help)
+}
