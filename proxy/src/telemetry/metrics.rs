@@ -172,11 +172,7 @@ impl Metrics {
 
     /// Shows the recorder's counts from now on.
     pub fn watch_capture(&self, stats: impl Fn() -> CaptureStats + Send + Sync + 'static) {
-        *self
-            .capture
-            .source
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(Source(Box::new(stats)));
+        self.capture.watch(Box::new(stats));
     }
 
     /// A request that was answered.
