@@ -12,8 +12,16 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
+mod check;
+mod pem;
+mod read;
 mod units;
 
+pub use inspect::Preset;
+
+pub use check::{Problem, problems};
+pub use pem::{PemError, certificates, private_key};
+pub use read::{Env, Listed, LoadError, Use, Written};
 pub use units::{Address, HIDDEN, Period, Secret, Size};
 
 /// The gateway's configuration. Every key may be left out but the `url` of a server.
@@ -124,18 +132,6 @@ pub struct Inspect {
     pub on_error: OnError,
     /// The most text of one message that is scanned.
     pub budget: Size,
-}
-
-/// How hard findings are acted upon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Preset {
-    /// Secrets and injection are blocked, not only redacted or flagged.
-    Strict,
-    /// Each rule's own action.
-    Balanced,
-    /// Nothing is changed or blocked; the record says what would have been.
-    Audit,
 }
 
 /// What happens to a message that cannot be inspected.
