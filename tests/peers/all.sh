@@ -11,7 +11,8 @@
 # Every script runs even when one before it failed: they are independent, and a run costs minutes.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-eval "$("$here/binaries.sh")"
+binaries=$("$here/binaries.sh") # apart from the eval, which would hide a failure
+eval "$binaries"
 export WIREGATE WIREGATE_REPLAY FIXTURE
 
 names=(conformance real readers crash wraps)

@@ -10,9 +10,11 @@ if [[ -n ${WIREGATE:-} && -n ${WIREGATE_REPLAY:-} && -n ${FIXTURE:-} ]]; then
   exit
 fi
 
+# The whole workspace at once: with `-p proxy` alone cargo would choose other features for shared dependencies and build
+# them, and all that stands on them, a second time.
 messages=$(mktemp)
 trap 'rm -f "$messages"' EXIT
-cargo build --locked -p proxy -p replay -p tests --bins --message-format json-render-diagnostics > "$messages"
+cargo build --locked --workspace --bins --message-format json-render-diagnostics > "$messages"
 python3 - "$messages" <<'PY'
 import json, os, shlex, sys
 
