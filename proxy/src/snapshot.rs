@@ -1,1 +1,287 @@
-//! To be written.
+//! A configuration, resolved: rules compiled, addresses parsed, keys decoded, digests taken.
+//!
+//! The central type: [`Snapshot`]. It never changes; a new configuration is a new snapshot, and
+//! every message is seen under exactly one. Building one reads files and compiles rules: do it
+//! away from traffic.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use inspect::yaml::Located;
+use inspect::{CompileErrors, Policy, RuleFile, RuleSet};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+
+use crate::config::{Address, Auth, Config, Key, Problem, Server, problems};
+
+/// A configuration, resolved.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The configuration it was built from.
+    pub config: Config,
+    /// The compiled rules.
+    pub rules: Arc<RuleSet>,
+    /// What is done about findings.
+    pub policy: Policy,
+    /// Names `rules`: `sha256:` and 64 hexadecimal digits.
+    pub ruleset_digest: Arc<str>,
+    /// Names `policy`, likewise.
+    pub policy_digest: Arc<str>,
+    /// Names [`Snapshot::config_json`], likewise.
+    pub config_digest: Arc<str>,
+    /// The servers, by name.
+    pub servers: BTreeMap<Arc<str>, Arc<ServerSpec>>,
+    /// The keys that open the gateway; `None` when it asks for none.
+    pub keys: Option<Keys>,
+    config_json: String,
+    policy_json: String,
+}
+
+/// One server, resolved.
+pub struct ServerSpec {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its endpoint.
+    pub url: http::Uri,
+    /// What is sent to it with each request; every value is marked sensitive.
+    pub headers: HeaderMap,
+    /// The authorities to trust for it, instead of the system's.
+    pub ca: Option<PathBuf>,
+    shown: Address,
+}
+
+impl fmt::Debug for ServerSpec {
+    // By hand: the query of the URL may be a key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerSpec")
+            .field("name", &self.name)
+            .field("url", &self.shown)
+            .field("headers", &self.headers)
+            .field("ca", &self.ca)
+            .finish()
+    }
+}
+
+/// The keys that open the gateway.
+pub struct Keys(Vec<(Arc<str>, [u8; 32])>);
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.0.iter().map(|(name, _)| name))
+            .finish()
+    }
+}
+
+impl Keys {
+    /// The holder of `token`, if it is one of the keys. The time taken depends on the number of
+    /// keys and the token's length, not on which key it is or how much of one it has right.
+    pub fn verify(&self, token: &str) -> Option<Arc<str>> {
+        let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        let mut found = u32::MAX;
+        for (i, (_, key)) in (0_u32..).zip(&self.0) {
+            let hit: Choice = key.ct_eq(&hash);
+            found.conditional_assign(&i, hit);
+        }
+        let (name, _) = self.0.get(usize::try_from(found).ok()?)?;
+        Some(name.clone())
+    }
+}
+
+impl Snapshot {
+    /// Resolves a configuration. Every error of it and of all rule files comes back at once.
+    pub fn build(config: Config) -> Result<Self, Vec<Located>> {
+        let mut errors: Vec<Located> = problems(&config)
+            .into_iter()
+            // Compiling tells about the folders of rules, and more of them.
+            .filter(|problem| !problem.pointer.starts_with("/inspect/rules/"))
+            .map(unplaced)
+            .collect();
+        let rules = compile(&config).map_err(|more| errors.extend(more)).ok();
+        let servers: Option<BTreeMap<_, _>> = config
+            .servers
+            .iter()
+            .map(|(name, server)| resolve(name, server))
+            .collect();
+        let keys = match &config.auth {
+            Some(Auth::Keys(keys)) => decode(keys).map(Some),
+            Some(Auth::Open) | None => Some(None),
+        };
+        let (Some(rules), Some(servers), Some(keys), true) =
+            (rules, servers, keys, errors.is_empty())
+        else {
+            return Err(errors);
+        };
+        let policy = Policy {
+            preset: config.inspect.preset,
+            paranoia: config.inspect.paranoia,
+        };
+        // No field of either can fail to serialise: strings, numbers and maps of strings.
+        let policy_json = json!(policy).to_string();
+        let config_json = json!({
+            "preset": policy.preset,
+            "paranoia": policy.paranoia,
+            "capture": config.capture.bodies,
+            "version": env!("CARGO_PKG_VERSION"),
+            "config": config,
+        })
+        .to_string();
+        Ok(Self {
+            ruleset_digest: rules.digest().into(),
+            policy_digest: digest(&policy_json),
+            config_digest: digest(&config_json),
+            rules: Arc::new(rules),
+            policy,
+            servers,
+            keys,
+            config_json,
+            policy_json,
+            config,
+        })
+    }
+
+    /// What a capture stores under `config_digest`: the configuration with its secrets hidden.
+    pub fn config_json(&self) -> &str {
+        &self.config_json
+    }
+
+    /// What a capture stores under `policy_digest`.
+    pub fn policy_json(&self) -> &str {
+        &self.policy_json
+    }
+
+    /// The holder of `token`, in constant time; `None` when it is no key, or when none is asked.
+    pub fn verify(&self, token: &str) -> Option<Arc<str>> {
+        self.keys.as_ref()?.verify(token)
+    }
+}
+
+/// `sha256:` and the digest of a text, in hexadecimal.
+pub fn digest(text: &str) -> Arc<str> {
+    format!("sha256:{}", hex(&Sha256::digest(text.as_bytes()))).into()
+}
+
+/// Bytes in lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unplaced(problem: Problem) -> Located {
+    Located {
+        file: "configuration".into(),
+        line: 0,
+        column: 0,
+        message: format!("{}: {}", problem.pointer, problem.message),
+        path: problem.pointer,
+    }
+}
+
+fn resolve(name: &str, server: &Server) -> Option<(Arc<str>, Arc<ServerSpec>)> {
+    let mut headers = HeaderMap::new();
+    for (header, secret) in &server.headers {
+        let mut value = HeaderValue::from_str(secret.expose()).ok()?;
+        value.set_sensitive(true);
+        headers.insert(HeaderName::from_bytes(header.as_bytes()).ok()?, value);
+    }
+    let name: Arc<str> = name.into();
+    let spec = ServerSpec {
+        name: name.clone(),
+        url: server.url.uri()?,
+        headers,
+        ca: server.ca.clone(),
+        shown: server.url.clone(),
+    };
+    Some((name, Arc::new(spec)))
+}
+
+fn decode(keys: &[Key]) -> Option<Keys> {
+    let keys: Option<Vec<_>> = keys
+        .iter()
+        .map(|key| Some((key.name.as_str().into(), key.hash()?)))
+        .collect();
+    keys.map(Keys)
+}
+
+/// Compiles the built-in rules and those of the configured folders.
+pub fn compile(config: &Config) -> Result<RuleSet, Vec<Located>> {
+    let mut errors = Vec::new();
+    let mut own = Vec::new();
+    for folder in &config.inspect.rules {
+        match rule_files(folder) {
+            Ok(files) => own.extend(files),
+            Err(error) => errors.push(error),
+        }
+    }
+    let mut files = if config.inspect.builtin {
+        builtin()
+    } else {
+        Vec::new()
+    };
+    files.extend(own.iter().map(|(name, text)| RuleFile { name, text }));
+    match RuleSet::compile(&files) {
+        Ok(rules) if errors.is_empty() => Ok(rules),
+        Ok(_) => Err(errors),
+        Err(wrong) => {
+            errors.extend(located(&wrong));
+            Err(errors)
+        }
+    }
+}
+
+/// The rules built into the gateway.
+fn builtin() -> Vec<RuleFile<'static>> {
+    Vec::new()
+}
+
+fn located(errors: &CompileErrors) -> impl Iterator<Item = Located> {
+    errors.iter().map(|error| Located {
+        file: error.file.clone(),
+        line: error.line,
+        column: error.column,
+        path: String::new(),
+        message: if error.label.is_empty() {
+            format!("{} {}", error.code.as_str(), error.message)
+        } else {
+            format!("{} {}: {}", error.code.as_str(), error.label, error.message)
+        },
+    })
+}
+
+/// The `*.yaml` of a folder, by name, each with its text.
+fn rule_files(folder: &Path) -> Result<Vec<(String, String)>, Located> {
+    let wrong = |path: &Path, message: String| Located {
+        file: path.display().to_string(),
+        line: 0,
+        column: 0,
+        path: String::new(),
+        message,
+    };
+    let unreadable = |path: &Path, error: std::io::Error| {
+        wrong(path, format!("cannot be read: {}", error.kind()))
+    };
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(|error| unreadable(folder, error))? {
+        let path = entry.map_err(|error| unreadable(folder, error))?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "yaml")
+        {
+            paths.push(path);
+        }
+    }
+    if paths.is_empty() {
+        return Err(wrong(folder, "no *.yaml in this folder".into()));
+    }
+    paths.sort();
+    paths
+        .iter()
+        .map(|path| {
+            let text = std::fs::read_to_string(path).map_err(|error| unreadable(path, error))?;
+            Ok((path.display().to_string(), text))
+        })
+        .collect()
+}

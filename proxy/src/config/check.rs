@@ -58,17 +58,20 @@ const RESERVED_HEADERS: [&str; 13] = [
     "upgrade",
 ];
 
-/// Every problem of `config`, in no particular order.
-pub fn problems(config: &Config, using: Use) -> Vec<Problem> {
-    let mut found = Found(Vec::new());
+/// Every problem that `config` has for this use, in no particular order.
+pub(super) fn problems_for(config: &Config, using: Use) -> Vec<Problem> {
+    let mut found = Found(problems(config));
     if using == Use::Serve {
         found.addresses(config);
-        found.at(
-            config.servers.is_empty(),
-            "/servers",
-            "no server: name one, or pass --upstream",
-        );
+        let message = "no server: name one, or pass --upstream";
+        found.at(config.servers.is_empty(), "/servers", message);
     }
+    found.0
+}
+
+/// Every problem that `config` has for any use, in no particular order.
+pub fn problems(config: &Config) -> Vec<Problem> {
+    let mut found = Found(Vec::new());
     found.auth(config.auth.as_ref());
     if let Some(tls) = &config.tls {
         found.tls(tls);

@@ -155,7 +155,7 @@ impl Written {
 
     /// Checks every value, and settles the capture's folder.
     pub fn finish(mut self, using: Use, env: Env<'_>) -> Result<Config, Vec<Located>> {
-        let mut problems = check::problems(&self.config, using);
+        let mut problems = check::problems_for(&self.config, using);
         if self.config.capture.enabled {
             self.config.capture.dir = self.config.capture.folder(env);
             if self.config.capture.dir.is_none() {
