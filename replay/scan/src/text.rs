@@ -109,7 +109,11 @@ impl Table {
     /// One width per column, so that a line fits `width` cells (`None`: as wide as needed).
     #[must_use]
     pub fn widths(&self, width: Option<usize>) -> Vec<usize> {
-        let mut widths: Vec<usize> = self.columns.iter().map(|(title, _)| title.width()).collect();
+        let mut widths: Vec<usize> = self
+            .columns
+            .iter()
+            .map(|(title, _)| title.width())
+            .collect();
         for row in &self.rows {
             for (width, cell) in widths.iter_mut().zip(row) {
                 *width = (*width).max(cell.width()).min(WIDEST);
@@ -128,11 +132,15 @@ impl Table {
         widths
     }
 
-    /// The heading as a line.
+    /// The heading as a line, cut to `limit` cells when one is given.
     #[must_use]
-    pub fn heading(&self, widths: &[usize]) -> String {
-        let titles: Vec<&str> = self.columns.iter().map(|(title, _)| title.as_str()).collect();
-        self.line(&titles, widths)
+    pub fn heading(&self, widths: &[usize], limit: Option<usize>) -> String {
+        let titles: Vec<&str> = self
+            .columns
+            .iter()
+            .map(|(title, _)| title.as_str())
+            .collect();
+        clip(&self.line(&titles, widths), limit.unwrap_or(usize::MAX)).into_owned()
     }
 
     /// The rows as lines, each ended by a line feed, cut to `limit` cells when one is given.
@@ -152,8 +160,7 @@ impl Table {
     #[must_use]
     pub fn render(&self, width: Option<usize>) -> String {
         let widths = self.widths(width);
-        let heading = self.heading(&widths);
-        let mut out = clip(&heading, width.unwrap_or(usize::MAX)).into_owned();
+        let mut out = self.heading(&widths, width);
         out.push('\n');
         out.push_str(&self.body(&widths, width));
         out
@@ -209,7 +216,10 @@ mod tests {
     #[test]
     fn hostile_characters_become_escapes() {
         assert_eq!(visible("a\u{1b}[2Jb\nc"), "a\\u{1b}[2Jb\\nc");
-        assert_eq!(visible("\u{9b}31m \u{202e}x\u{200b}"), "\\u{9b}31m \\u{202e}x\\u{200b}");
+        assert_eq!(
+            visible("\u{9b}31m \u{202e}x\u{200b}"),
+            "\\u{9b}31m \\u{202e}x\\u{200b}"
+        );
         assert_eq!(visible("grüße 你好"), "grüße 你好");
     }
 

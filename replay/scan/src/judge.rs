@@ -1,0 +1,344 @@
+//! One row, judged again: a function of the row, the rules and the policy.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use capture::{Record, Str};
+use inspect::message::ValueKind;
+use inspect::surface::surface_of;
+use inspect::{
+    Action, Direction, Finding, Kind, Message, ParseLimits, Parser, Policy, Redaction, RuleSet,
+    Scan, Scanner, Span, Subject, Verdict,
+};
+
+use crate::report::{JudgedWith, Reason};
+use crate::sets::{self, Sets};
+use crate::{Options, RulesFrom};
+
+/// The gateway parsed it under its own limits, so these only keep a forged capture in bounds.
+const LIMITS: ParseLimits = ParseLimits {
+    max_bytes: 256 << 20,
+    max_depth: 512,
+    max_values: 20_000_000,
+};
+
+/// Judges rows. One per thread: it holds reused memory and the capture's rule sets.
+#[derive(Debug)]
+pub struct Judge<'a> {
+    rules: Rules<'a>,
+    sets: Sets,
+    judged_with: JudgedWith,
+    options: &'a Options<'a>,
+    parser: Parser,
+    scanner: Scanner,
+}
+
+#[derive(Debug)]
+enum Rules<'a> {
+    Given(&'a RuleSet),
+    Reduced(Arc<RuleSet>),
+    Recorded,
+}
+
+/// What one row's message comes to now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// What would be done.
+    pub action: Action,
+    /// What the rules ask for.
+    pub would_be: Action,
+    /// The findings, sorted by rule, then path.
+    pub found: Vec<Found>,
+    /// What the record hides: rule and path, sorted.
+    pub hidden: Vec<(String, String)>,
+    /// Whether placeholders stand in the recorded body.
+    pub redacted: bool,
+}
+
+/// One finding as a report needs it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Found {
+    /// The rule's id.
+    pub rule: String,
+    /// JSON Pointer; what stands in secret keys is masked.
+    pub path: String,
+    /// Taken from the row's redactions: the text itself is gone.
+    pub from_redactions: bool,
+}
+
+impl<'a> Judge<'a> {
+    /// A judge for rows of the capture that `path` lies in.
+    #[must_use]
+    pub fn new(path: &Path, rules: RulesFrom<'a>, options: &'a Options<'a>) -> Self {
+        let rules = match rules {
+            RulesFrom::Recorded => Rules::Recorded,
+            RulesFrom::Set(set) => match sets::without(set, &options.without) {
+                Some(reduced) => Rules::Reduced(Arc::new(reduced)),
+                None => Rules::Given(set),
+            },
+        };
+        let judged_with = JudgedWith {
+            rules: match &rules {
+                Rules::Recorded => "recorded".to_owned(),
+                Rules::Given(set) => set.digest().to_owned(),
+                Rules::Reduced(set) => set.digest().to_owned(),
+            },
+            without: options.without.clone(),
+            preset: options.preset.map(|preset| preset.as_str().to_owned()),
+            paranoia: options.paranoia,
+            ..JudgedWith::default()
+        };
+        Self {
+            rules,
+            sets: Sets::new(path, &options.without),
+            judged_with,
+            options,
+            parser: Parser::new(LIMITS),
+            scanner: Scanner::new(),
+        }
+    }
+
+    /// Judges one row, or says why it cannot be judged.
+    ///
+    /// # Errors
+    /// The reason. Whatever the row holds, this never fails otherwise.
+    pub fn judge(&mut self, row: &Record) -> Result<Judged, Reason> {
+        // Only messages that were judged live.
+        let kind = row.kind.as_deref().unwrap_or_default();
+        if !matches!(kind, "request" | "response" | "notification" | "error") {
+            return Err(Reason::NotMessage);
+        }
+        let digest = row.ruleset_digest.as_ref().ok_or(Reason::NotJudgedLive)?;
+
+        // Only whole bodies.
+        let body = row.body.as_deref().ok_or(Reason::Withheld)?;
+        if row.truncated {
+            return Err(Reason::Truncated);
+        }
+        let direction = row.direction.as_deref().and_then(|word| word.parse().ok());
+        let direction: Direction = direction.ok_or(Reason::Unparseable)?;
+        let redactions: Vec<Redaction> = match row.redactions.as_deref() {
+            None => Vec::new(),
+            Some(json) => serde_json::from_str(json).map_err(|_| Reason::Unparseable)?,
+        };
+
+        // The rules and the policy.
+        let recorded;
+        let set = match &self.rules {
+            Rules::Given(set) => *set,
+            Rules::Reduced(set) => set,
+            Rules::Recorded => {
+                recorded = self.sets.rules(digest).ok_or(Reason::RulesMissing)?;
+                &recorded
+            }
+        };
+        let policy = self.options.preset.zip(self.options.paranoia);
+        let policy = match policy {
+            Some((preset, paranoia)) => Policy { preset, paranoia },
+            None => {
+                let digest = row.policy_digest.as_ref().ok_or(Reason::PolicyMissing)?;
+                let recorded = self.sets.policy(digest).ok_or(Reason::PolicyMissing)?;
+                Policy {
+                    preset: self.options.preset.unwrap_or(recorded.preset),
+                    paranoia: self.options.paranoia.unwrap_or(recorded.paranoia),
+                }
+            }
+        };
+
+        // Scan what is left, add what the record hides, decide as the gateway does.
+        let subject = Subject {
+            direction,
+            server: row.server.as_deref().unwrap_or_default(),
+            method: row.method.as_deref(),
+            name: row.name.as_deref(),
+            paranoia: policy.paranoia,
+            budget: usize::MAX,
+        };
+        let scanner = &mut self.scanner;
+        self.parser
+            .parse(body, |message| {
+                verdict(
+                    scanner,
+                    set,
+                    &policy,
+                    message,
+                    &subject,
+                    &redactions,
+                    &row.rule_ids,
+                )
+            })
+            .map_err(|_| Reason::Unparseable)
+    }
+
+    pub(crate) fn judged_with(&self) -> JudgedWith {
+        self.judged_with.clone()
+    }
+
+    /// One error per rule set or policy that rows named and that cannot be used.
+    pub(crate) fn into_errors(self) -> impl Iterator<Item = String> {
+        self.sets.into_errors()
+    }
+}
+
+fn verdict(
+    scanner: &mut Scanner,
+    set: &RuleSet,
+    policy: &Policy,
+    message: &Message<'_>,
+    subject: &Subject<'_>,
+    redactions: &[Redaction],
+    recorded: &[Str],
+) -> Judged {
+    // A placeholder is no text of the sender's: what is found in one does not count. What reaches
+    // into one counts only where the live scan, with the text before it, found that rule too.
+    let mut scan = scanner.scan(set, message, subject);
+    let placeholders = Placeholders::new(redactions);
+    scan.findings
+        .retain(|finding| match placeholders.overlap(finding) {
+            Overlap::None => true,
+            Overlap::Within => false,
+            Overlap::Partly => {
+                let id = set.rule(finding.rule).id();
+                let hidden = redactions.iter().filter(|hidden| hidden.rule == id).count();
+                recorded
+                    .iter()
+                    .filter(|recorded| &***recorded == id)
+                    .count()
+                    > hidden
+            }
+        });
+    let scanned = scan.findings.len();
+
+    // What the placeholders hide counts, if its rule is still there and still looks there.
+    let hidden = redactions
+        .iter()
+        .filter_map(|hidden| hidden_finding(set, message.kind(), subject, hidden));
+    scan.findings.extend(hidden);
+
+    let mut found: Vec<Found> = scan
+        .findings
+        .iter()
+        .enumerate()
+        .map(|(at, finding)| Found {
+            rule: set.rule(finding.rule).id().to_owned(),
+            path: finding.path.clone(),
+            from_redactions: at >= scanned,
+        })
+        .collect();
+    found.sort();
+    let mut hidden: Vec<(String, String)> = redactions
+        .iter()
+        .map(|hidden| (hidden.rule.clone(), hidden.path.clone()))
+        .collect();
+    hidden.sort();
+    let scan = Scan {
+        truncated: scan.truncated,
+        findings: scan.findings,
+    };
+    let verdict = Verdict::decide(set, policy, scan, message.raw());
+    Judged {
+        action: verdict.action,
+        would_be: verdict.would_be,
+        found,
+        hidden,
+        redacted: !redactions.is_empty(),
+    }
+}
+
+/// The finding behind a placeholder, if this set's rule of that name would look at its place.
+fn hidden_finding(
+    set: &RuleSet,
+    kind: Kind,
+    subject: &Subject<'_>,
+    hidden: &Redaction,
+) -> Option<Finding> {
+    let ix = find(set, &hidden.rule)?;
+    let rule = set.rule(ix);
+    let path = segments(&hidden.path);
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    let surface = surface_of(kind, subject.direction, subject.method, &path);
+    if rule.paranoia() > subject.paranoia || !rule.surfaces().has(surface, subject.direction) {
+        return None;
+    }
+    Some(Finding {
+        rule: ix,
+        spans: [Span {
+            start: hidden.start,
+            end: hidden.start.saturating_add(hidden.length),
+        }]
+        .into_iter()
+        .collect(),
+        surface,
+        path: hidden.path.clone(),
+        in_key: hidden.strategy == "key",
+        kind_of_value: match hidden.strategy.as_str() {
+            "key" => ValueKind::Key,
+            "zeros" => ValueKind::Number,
+            _ => ValueKind::String,
+        },
+        score: rule.score(),
+    })
+}
+
+fn find(_set: &RuleSet, _id: &str) -> Option<inspect::RuleIx> {
+    None // TEMP
+}
+
+/// The keys and indices of a JSON Pointer.
+fn segments(pointer: &str) -> Vec<String> {
+    pointer
+        .split('/')
+        .skip(1)
+        .map(|part| part.replace("~1", "/").replace("~0", "~"))
+        .collect()
+}
+
+/// The byte ranges of a row's placeholders, merged and sorted.
+struct Placeholders(Vec<Span>);
+
+impl Placeholders {
+    fn new(redactions: &[Redaction]) -> Self {
+        let mut spans: Vec<Span> = redactions
+            .iter()
+            .map(|hidden| Span {
+                start: hidden.start,
+                end: hidden.start.saturating_add(hidden.length),
+            })
+            .collect();
+        spans.sort_unstable();
+        let mut merged: Vec<Span> = Vec::with_capacity(spans.len());
+        for span in spans {
+            match merged.last_mut() {
+                Some(last) if span.start < last.end => last.end = last.end.max(span.end),
+                _ => merged.push(span),
+            }
+        }
+        Self(merged)
+    }
+
+    /// How the finding lies to the placeholders.
+    fn overlap(&self, finding: &Finding) -> Overlap {
+        let mut overlap = Overlap::None;
+        for span in &finding.spans {
+            let at = self
+                .0
+                .partition_point(|placeholder| placeholder.end <= span.start);
+            match self.0.get(at) {
+                Some(over) if over.start <= span.start && span.end <= over.end => {
+                    overlap = overlap.max(Overlap::Within);
+                }
+                Some(over) if over.start < span.end => overlap = Overlap::Partly,
+                _ => {}
+            }
+        }
+        overlap
+    }
+}
+
+/// How much of a finding stands in placeholders, least first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Overlap {
+    None,
+    Within,
+    Partly,
+}

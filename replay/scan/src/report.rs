@@ -1,0 +1,415 @@
+//! What a scan tells: counts, per-rule differences, changed actions, samples.
+//!
+//! Everything here is bounded and independent of the order of the rows: samples are the first by
+//! (writer, sequence number), not the first that came along.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use capture::{Record, Str};
+use inspect::Action;
+use serde::Serialize;
+
+use crate::judge::{Found, Judged};
+
+/// Distinct rule ids a report holds at most; recorded ids are the capture's word, not ours.
+const MAX_RULES: usize = 50_000;
+/// Error texts a report holds at most; all are counted.
+const MAX_ERROR_TEXTS: usize = 20;
+
+/// The differences between what was recorded and what the rules say now.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Report {
+    /// What the rows were judged with.
+    pub judged_with: JudgedWith,
+    /// Rows read.
+    pub rows: u64,
+    /// Bytes of recorded bodies read.
+    pub body_bytes: u64,
+    /// Rows judged again.
+    pub judged: u64,
+    /// Judged rows whose recorded body had been redacted: new rules see placeholders there.
+    pub judged_redacted: u64,
+    /// Rows that could not be judged again, by reason.
+    pub unjudged: Unjudged,
+    /// Judged rows with a difference in findings or in the action.
+    pub differing: u64,
+    /// Damaged files and rule sets or policies missing or not compiling.
+    pub errors: u64,
+    /// The first of those errors, in words, sorted.
+    pub error_texts: BTreeSet<String>,
+    /// Per rule: findings then and now.
+    pub rules: BTreeMap<String, RuleDiff>,
+    /// Rows whose enforced action changed, by old and new action.
+    pub actions: Vec<ActionChange>,
+    /// Rows whose asked-for action changed (what the rules wanted before `audit` softened it).
+    pub would_be: Vec<ActionChange>,
+    /// Differing findings to look at, a few per rule.
+    pub samples: Vec<Sample>,
+}
+
+/// The rule sets and policies of a scan.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct JudgedWith {
+    /// `recorded`, or the digest of the rule set given.
+    pub rules: String,
+    /// Rule ids taken out of the sets first.
+    pub without: Vec<String>,
+    /// Preset given instead of the recorded ones.
+    pub preset: Option<String>,
+    /// Paranoia given instead of the recorded ones.
+    pub paranoia: Option<u8>,
+    /// Digests of the rule sets that the judged rows were recorded under, with their rows.
+    pub recorded_rulesets: BTreeMap<String, u64>,
+}
+
+/// Rows that `scan` did not judge, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Unjudged {
+    /// Transport events and gaps: no messages.
+    pub not_messages: u64,
+    /// Rows without a verdict: the other leg of a message whose verdict sits on its first row.
+    pub not_judged_live: u64,
+    /// The body was not recorded.
+    pub withheld: u64,
+    /// The body was recorded in part.
+    pub truncated: u64,
+    /// The recorded body is no message.
+    pub unparseable: u64,
+    /// The rule set named by the row is not in the capture or does not compile.
+    pub rules_missing: u64,
+    /// The policy named by the row is not in the capture or cannot be read.
+    pub policy_missing: u64,
+}
+
+/// Why one row was not judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields of Unjudged say it, one for one")]
+pub enum Reason {
+    NotMessage,
+    NotJudgedLive,
+    Withheld,
+    Truncated,
+    Unparseable,
+    RulesMissing,
+    PolicyMissing,
+}
+
+impl Unjudged {
+    pub(crate) fn count(&mut self, reason: Reason) {
+        *match reason {
+            Reason::NotMessage => &mut self.not_messages,
+            Reason::NotJudgedLive => &mut self.not_judged_live,
+            Reason::Withheld => &mut self.withheld,
+            Reason::Truncated => &mut self.truncated,
+            Reason::Unparseable => &mut self.unparseable,
+            Reason::RulesMissing => &mut self.rules_missing,
+            Reason::PolicyMissing => &mut self.policy_missing,
+        } += 1;
+    }
+
+    /// Reason and count, in the order of the fields.
+    #[must_use]
+    pub fn by_reason(&self) -> [(&'static str, u64); 7] {
+        [
+            ("no message (transport event, gap)", self.not_messages),
+            ("no verdict recorded (other leg)", self.not_judged_live),
+            ("body withheld", self.withheld),
+            ("body truncated", self.truncated),
+            ("body not parseable", self.unparseable),
+            ("recorded rule set missing", self.rules_missing),
+            ("recorded policy missing", self.policy_missing),
+        ]
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.by_reason().iter().map(|(_, n)| n).sum()
+    }
+}
+
+/// One rule's findings then and now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RuleDiff {
+    /// Findings recorded.
+    pub recorded: u64,
+    /// Findings now.
+    pub now: u64,
+    /// Of those now: taken over from the row's list of redactions, because the text is gone.
+    pub now_from_redactions: u64,
+    /// Findings now that were not recorded.
+    pub newly_caught: u64,
+    /// Findings recorded that are not found now.
+    pub newly_missed: u64,
+}
+
+/// Rows whose action went from one to another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ActionChange {
+    /// The recorded action.
+    pub from: String,
+    /// The action now.
+    pub to: String,
+    /// How many rows.
+    pub rows: u64,
+}
+
+/// Which way a finding differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// Found now, not recorded.
+    NewlyCaught,
+    /// Recorded, not found now.
+    NewlyMissed,
+}
+
+impl What {
+    /// As written in reports.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NewlyCaught => "newly caught",
+            Self::NewlyMissed => "newly missed",
+        }
+    }
+}
+
+/// One differing finding: where to look, never what was matched.
+///
+/// The order of the fields is the order samples are kept in.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Sample {
+    /// The rule.
+    pub rule: String,
+    /// Caught or missed.
+    pub what: What,
+    /// The row's writer.
+    pub writer_id: String,
+    /// The row's number within its writer.
+    pub seq: i64,
+    /// JSON Pointer into the message; none where the record doesn't tell.
+    pub path: Option<String>,
+    /// The server.
+    pub server: Option<String>,
+    /// The message's method, or its request's.
+    pub method: Option<String>,
+    /// Tool, prompt or resource.
+    pub name: Option<String>,
+    /// `to_server` or `to_client`.
+    pub direction: Option<String>,
+}
+
+impl Report {
+    /// Whether any finding or action differs.
+    #[must_use]
+    pub fn differs(&self) -> bool {
+        self.differing > 0
+    }
+
+    /// Sum of one number over all rules.
+    pub(crate) fn total(&self, of: impl Fn(&RuleDiff) -> u64) -> u64 {
+        self.rules.values().map(of).sum()
+    }
+}
+
+/// Collects a [`Report`] row by row; the order of the rows leaves no trace.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    report: Report,
+    actions: BTreeMap<(String, String), u64>,
+    would_be: BTreeMap<(String, String), u64>,
+    samples: BTreeMap<(String, What), BTreeSet<Sample>>,
+    samples_per_rule: usize,
+}
+
+impl Tally {
+    pub(crate) fn new(judged_with: JudgedWith, samples_per_rule: usize) -> Self {
+        Self {
+            report: Report {
+                judged_with,
+                ..Report::default()
+            },
+            actions: BTreeMap::new(),
+            would_be: BTreeMap::new(),
+            samples: BTreeMap::new(),
+            samples_per_rule,
+        }
+    }
+
+    /// Rows and bytes of bodies so far.
+    pub(crate) fn so_far(&self) -> (u64, u64) {
+        (self.report.rows, self.report.body_bytes)
+    }
+
+    /// Takes in one row and what came of judging it.
+    pub(crate) fn row(&mut self, row: &Record, judged: Result<Judged, Reason>) {
+        self.report.rows += 1;
+        self.report.body_bytes += row.body.as_ref().map_or(0, |body| body.len() as u64);
+        let judged = match judged {
+            Ok(judged) => judged,
+            Err(reason) => return self.report.unjudged.count(reason),
+        };
+        self.report.judged += 1;
+        self.report.judged_redacted += u64::from(judged.redacted);
+        if let Some(digest) = &row.ruleset_digest {
+            self.recorded_under(digest);
+        }
+        let findings_differ = self.findings(row, &judged);
+        let action = changed(&mut self.actions, row.action.as_ref(), judged.action);
+        let would_be = changed(&mut self.would_be, row.would_be.as_ref(), judged.would_be);
+        self.report.differing += u64::from(findings_differ || action || would_be);
+    }
+
+    fn recorded_under(&mut self, digest: &Str) {
+        let sets = &mut self.report.judged_with.recorded_rulesets;
+        if let Some(rows) = sets.get_mut(&**digest) {
+            *rows += 1;
+        } else if sets.len() < MAX_RULES {
+            sets.insert(digest.to_string(), 1);
+        }
+    }
+
+    /// Compares the row's findings as multisets of rule ids; true when they differ.
+    fn findings(&mut self, row: &Record, judged: &Judged) -> bool {
+        let mut recorded: Vec<&str> = row.rule_ids.iter().map(|id| &**id).collect();
+        recorded.sort_unstable();
+        let mut differ = false;
+        let mut now = judged.found.as_slice();
+        let mut then = recorded.as_slice();
+        // Both are sorted: take the first rule of either off both, until nothing is left.
+        while let Some(id) = first_of(now, then) {
+            let caught = now.iter().take_while(|found| found.rule == id).count();
+            let was = then.iter().take_while(|&&then| then == id).count();
+            let (these, rest) = now.split_at(caught);
+            self.rule_on_row(&id, these, was, row, judged);
+            differ |= caught != was;
+            (now, then) = (rest, &then[was..]);
+        }
+        differ
+    }
+
+    fn rule_on_row(&mut self, id: &str, now: &[Found], was: usize, row: &Record, judged: &Judged) {
+        let Some(diff) = self.rule(id) else {
+            return self.error(format!("more than {MAX_RULES} rule ids in the capture"));
+        };
+        let newly_caught = now.len().saturating_sub(was);
+        let newly_missed = was.saturating_sub(now.len());
+        diff.recorded += was as u64;
+        diff.now += now.len() as u64;
+        diff.now_from_redactions += now.iter().filter(|found| found.from_redactions).count() as u64;
+        diff.newly_caught += newly_caught as u64;
+        diff.newly_missed += newly_missed as u64;
+
+        // Of several findings of one rule, nothing tells which is the new one: the first do.
+        let in_text = now.iter().filter(|found| !found.from_redactions);
+        for found in in_text.take(newly_caught.min(self.samples_per_rule)) {
+            self.sample(sample(row, id, What::NewlyCaught, Some(&found.path)));
+        }
+        // Where a missed one stood is known only if the record hides it.
+        let mut paths = judged
+            .hidden
+            .iter()
+            .filter(|(rule, _)| rule == id)
+            .map(|(_, path)| path);
+        for _ in 0..newly_missed.min(self.samples_per_rule) {
+            let path = paths.next().map(String::as_str);
+            self.sample(sample(row, id, What::NewlyMissed, path));
+        }
+    }
+
+    /// Counts an error and keeps its text, if it is among the first in sorting order.
+    pub(crate) fn error(&mut self, text: String) {
+        self.report.errors += 1;
+        self.report.error_texts.insert(text);
+        if self.report.error_texts.len() > MAX_ERROR_TEXTS {
+            self.report.error_texts.pop_last();
+        }
+    }
+
+    /// The counts of a rule; `None` when the report holds too many rules already.
+    fn rule(&mut self, id: &str) -> Option<&mut RuleDiff> {
+        let rules = &mut self.report.rules;
+        if !rules.contains_key(id) {
+            if rules.len() >= MAX_RULES {
+                return None;
+            }
+            rules.insert(id.to_owned(), RuleDiff::default());
+        }
+        rules.get_mut(id)
+    }
+
+    fn sample(&mut self, sample: Sample) {
+        let kept = self
+            .samples
+            .entry((sample.rule.clone(), sample.what))
+            .or_default();
+        kept.insert(sample);
+        if kept.len() > self.samples_per_rule {
+            kept.pop_last();
+        }
+    }
+
+    pub(crate) fn finish(self) -> Report {
+        let list = |changes: BTreeMap<(String, String), u64>| {
+            changes
+                .into_iter()
+                .map(|((from, to), rows)| ActionChange { from, to, rows })
+                .collect()
+        };
+        Report {
+            actions: list(self.actions),
+            would_be: list(self.would_be),
+            samples: self.samples.into_values().flatten().collect(),
+            ..self.report
+        }
+    }
+}
+
+/// The smaller of the first rule now and the first rule then.
+fn first_of(now: &[Found], then: &[&str]) -> Option<String> {
+    let now = now.first().map(|found| found.rule.as_str());
+    now.into_iter()
+        .chain(then.first().copied())
+        .min()
+        .map(str::to_owned)
+}
+
+/// Counts a change of action; true when there is one. A recorded word that is no action, or none
+/// at all, becomes `unknown`: the capture is not trusted to fill this table.
+fn changed(
+    changes: &mut BTreeMap<(String, String), u64>,
+    recorded: Option<&Str>,
+    now: Action,
+) -> bool {
+    let recorded: Option<Action> = recorded.and_then(|word| word.parse().ok());
+    if recorded == Some(now) {
+        return false;
+    }
+    let from = recorded.map_or("unknown", Action::as_str).to_owned();
+    *changes.entry((from, now.as_str().to_owned())).or_default() += 1;
+    true
+}
+
+fn sample(row: &Record, rule: &str, what: What, path: Option<&str>) -> Sample {
+    let text = |field: &Option<Str>| field.as_deref().map(|text| shortened(text, 256));
+    Sample {
+        rule: rule.to_owned(),
+        what,
+        writer_id: text(&row.writer_id).unwrap_or_default(),
+        seq: row.seq,
+        path: path.map(|path| shortened(path, 512)),
+        server: text(&row.server),
+        method: text(&row.method),
+        name: text(&row.name),
+        direction: text(&row.direction),
+    }
+}
+
+/// At most so many characters: what a capture says of itself must not swell the report.
+fn shortened(text: &str, max: usize) -> String {
+    match text.char_indices().nth(max) {
+        None => text.to_owned(),
+        Some((at, _)) => format!("{}…", &text[..at]),
+    }
+}
