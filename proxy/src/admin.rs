@@ -1,1 +1,234 @@
-//! To be written.
+//! Health and metrics, on a listener of their own: `/healthz`, `/readyz`, `/metrics`.
+//!
+//! Nothing here reads or changes traffic. Where the listener is reachable from other machines and
+//! the gateway asks for keys, they are asked for here too.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use capture::Recorder;
+use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use crate::snapshot::Snapshot;
+use crate::telemetry::{self, Metrics};
+
+/// A scraper, a probe and a person: more at once is a mistake.
+const CONNECTIONS: usize = 64;
+
+/// Nobody sends a probe with larger headers.
+const HEADERS: usize = 16 << 10;
+
+/// A client has so long to send its request's head.
+const HEADER_READ: Duration = Duration::from_secs(5);
+
+/// No connection, busy or idle, lives longer.
+const LIFETIME: Duration = Duration::from_secs(60);
+
+/// What the endpoints tell about.
+#[derive(Debug)]
+pub struct AdminState {
+    metrics: Arc<Metrics>,
+    recorder: Option<Recorder>,
+    snapshot: Arc<Snapshot>,
+    ready: AtomicBool,
+}
+
+impl AdminState {
+    /// A gateway that is not ready yet. From now on its metrics know the snapshot's servers and
+    /// the recorder.
+    pub fn new(metrics: Arc<Metrics>, recorder: Option<Recorder>, snapshot: Arc<Snapshot>) -> Self {
+        metrics.set_servers(snapshot.servers.keys().cloned());
+        if let Some(recorder) = &recorder {
+            metrics.watch_capture(recorder.clone());
+        }
+        Self {
+            metrics,
+            recorder,
+            snapshot,
+            ready: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether traffic should come: not before the start, nor while draining.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Release);
+    }
+
+    /// `ok`, `degraded` once rows were lost or the disk failed, `off` without a recorder.
+    fn capture(&self) -> &'static str {
+        match self.recorder.as_ref().map(Recorder::stats) {
+            None => "off",
+            Some(stats) if stats.dropped > 0 || stats.last_error.is_some() => "degraded",
+            Some(_) => "ok",
+        }
+    }
+}
+
+/// The listener for health and metrics.
+#[derive(Debug)]
+pub struct Admin {
+    state: Arc<AdminState>,
+    /// Whether a key must be shown.
+    keys: bool,
+}
+
+impl Admin {
+    /// Listens on `address`, and answers for as long as the runtime lives. Gives the address as
+    /// bound.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub async fn bind(address: &str, state: Arc<AdminState>) -> io::Result<SocketAddr> {
+        let listener = TcpListener::bind(address).await?;
+        let bound = listener.local_addr()?;
+        let open = !bound.ip().to_canonical().is_loopback();
+        let keys = open && state.snapshot.requires_key();
+        tokio::spawn(Arc::new(Self { state, keys }).accept(listener));
+        Ok(bound)
+    }
+
+    async fn accept(self: Arc<Self>, listener: TcpListener) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            // The semaphore is never closed; if it were, so would this listener be.
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                return;
+            };
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let admin = Arc::clone(&self);
+                    tokio::spawn(async move {
+                        let served = tokio::time::timeout(LIFETIME, admin.connection(stream));
+                        if served.await.is_err() {
+                            tracing::debug!("admin connection took too long");
+                        }
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    // Out of file descriptors, mostly: accepting again at once would spin.
+                    tracing::error!(kind = %error.kind(), "admin cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+    }
+
+    async fn connection(&self, stream: TcpStream) {
+        let service = service_fn(async |request: Request<Incoming>| {
+            Ok::<_, std::convert::Infallible>(self.answer(&request))
+        });
+        let served = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_READ)
+            .max_buf_size(HEADERS)
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
+        if served.is_err() {
+            tracing::debug!("admin connection ended early");
+        }
+    }
+
+    /// The answer to a request. Its body is never read.
+    fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+        let answer = match request.uri().path() {
+            "/healthz" => Self::health,
+            "/readyz" => Self::readiness,
+            "/metrics" => Self::metrics,
+            _ => return plain(StatusCode::NOT_FOUND, "no such page\n"),
+        };
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut refused = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+            refused
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return refused;
+        }
+        if self.keys && !self.knows(request) {
+            let mut refused = plain(StatusCode::UNAUTHORIZED, "a key is needed\n");
+            refused
+                .headers_mut()
+                .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            return refused;
+        }
+        answer(self)
+    }
+
+    fn knows<B>(&self, request: &Request<B>) -> bool {
+        let Some(Ok(header)) = request
+            .headers()
+            .get(AUTHORIZATION)
+            .map(HeaderValue::to_str)
+        else {
+            return false;
+        };
+        header.split_once(' ').is_some_and(|(scheme, token)| {
+            scheme.eq_ignore_ascii_case("bearer")
+                && self.state.snapshot.verify_key(token.trim()).is_some()
+        })
+    }
+
+    /// 200 for as long as the process answers at all.
+    fn health(&self) -> Response<Full<Bytes>> {
+        let body = json!({
+            "status": "ok",
+            "version": env!("CARGO_PKG_VERSION"),
+            "capture": self.state.capture(),
+        });
+        typed(StatusCode::OK, "application/json", body.to_string())
+    }
+
+    /// 503 before the start and while draining. A recorder in trouble does not stop traffic, so
+    /// it does not make a gateway unready unless traffic waits for it.
+    fn readiness(&self) -> Response<Full<Bytes>> {
+        let capture = self.state.capture();
+        let waits =
+            self.state.snapshot.config.capture.on_overflow == crate::config::OnOverflow::Block;
+        let ready = self.state.ready.load(Ordering::Acquire) && !(waits && capture == "degraded");
+        let status = if ready {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        };
+        let body = json!({"ready": ready, "capture": capture});
+        typed(status, "application/json", body.to_string())
+    }
+
+    fn metrics(&self) -> Response<Full<Bytes>> {
+        typed(
+            StatusCode::OK,
+            telemetry::CONTENT_TYPE,
+            self.state.metrics.render(),
+        )
+    }
+}
+
+fn plain(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
+    typed(status, "text/plain; charset=utf-8", body)
+}
+
+fn typed(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

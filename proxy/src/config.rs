@@ -13,14 +13,12 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 mod check;
-mod pem;
 mod read;
 mod units;
 
 pub use inspect::Preset;
 
 pub use check::{Problem, problems};
-pub use pem::{PemError, certificates, private_key};
 pub use read::{Env, Listed, LoadError, Use, Written};
 pub use units::{Address, HIDDEN, Period, Secret, Size};
 

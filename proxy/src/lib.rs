@@ -5,7 +5,22 @@
 //! (where it goes) and [`snapshot::Snapshot`] (the configuration it is seen under, swapped whole).
 
 pub mod admin;
+pub mod audit;
+pub mod child;
 pub mod cli;
 pub mod config;
+pub mod demo;
+pub mod downstream;
+pub mod envelope;
+pub mod era;
+pub mod lines;
+pub mod pipeline;
+pub mod policy;
+mod relay;
+pub mod serve;
+pub mod session;
 pub mod snapshot;
 pub mod telemetry;
+pub mod tls;
+pub mod upstream;
+pub mod wrap;

@@ -54,6 +54,19 @@ pub struct ServerSpec {
     shown: Address,
 }
 
+impl ServerSpec {
+    /// A server that is a child process: it has a name and no address.
+    pub fn child(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            url: http::Uri::default(),
+            headers: HeaderMap::new(),
+            ca: None,
+            shown: Address::new("stdio"),
+        }
+    }
+}
+
 impl fmt::Debug for ServerSpec {
     // By hand: the query of the URL may be a key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -144,6 +157,14 @@ impl Snapshot {
         })
     }
 
+    /// Resolves a configuration for one child process; its servers are not used.
+    pub fn for_child(mut config: Config, child: Arc<ServerSpec>) -> Result<Self, Vec<Located>> {
+        config.servers.clear();
+        let mut snapshot = Self::build(config)?;
+        snapshot.servers.insert(child.name.clone(), child);
+        Ok(snapshot)
+    }
+
     /// What a capture stores under `config_digest`: the configuration with its secrets hidden.
     pub fn config_json(&self) -> &str {
         &self.config_json
@@ -154,8 +175,13 @@ impl Snapshot {
         &self.policy_json
     }
 
+    /// Whether clients must show a key.
+    pub fn requires_key(&self) -> bool {
+        self.keys.is_some()
+    }
+
     /// The holder of `token`, in constant time; `None` when it is no key, or when none is asked.
-    pub fn verify(&self, token: &str) -> Option<Arc<str>> {
+    pub fn verify_key(&self, token: &str) -> Option<Arc<str>> {
         self.keys.as_ref()?.verify(token)
     }
 }

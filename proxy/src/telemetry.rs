@@ -16,8 +16,7 @@ mod metrics;
 mod recorder;
 
 pub use families::{FAMILIES, Family, method_label};
-pub use metrics::{CONTENT_TYPE, Guard, Metrics, Outcome};
-pub use recorder::CaptureStats;
+pub use metrics::{CONTENT_TYPE, Guard, Metrics};
 
 /// Why the log could not be set up.
 #[derive(Debug, thiserror::Error)]

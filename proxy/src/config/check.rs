@@ -6,12 +6,12 @@
 
 use std::collections::BTreeSet;
 use std::net::{AddrParseError, SocketAddr};
-use std::path::Path;
 
 use http::{HeaderName, HeaderValue};
 use url::Url;
 
-use super::{Address, Auth, Capture, Config, Inspect, Key, Server, Size, Use, pem};
+use super::{Address, Auth, Capture, Config, Inspect, Key, Server, Size, Use};
+use crate::tls::TlsError;
 
 /// One thing wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,18 +161,22 @@ impl Found {
     }
 
     fn tls(&mut self, tls: &super::Tls) {
-        let cert = pem::certificates(&tls.cert);
-        let key = pem::private_key(&tls.key);
-        if let (Ok(_), Ok(_)) = (&cert, &key)
-            && let Err(error) = tls.server_config()
-        {
-            self.add("/tls", error.to_string());
+        let mut readable = true;
+        for (pointer, path) in [("/tls/cert", &tls.cert), ("/tls/key", &tls.key)] {
+            if let Err(error) = std::fs::File::open(path) {
+                self.add(pointer, format!("{}: {}", path.display(), error.kind()));
+                readable = false;
+            }
         }
-        if let Err(error) = cert {
-            self.add("/tls/cert", error.to_string());
-        }
-        if let Err(error) = key {
-            self.add("/tls/key", error.to_string());
+        if readable && let Err(error) = crate::tls::server(tls) {
+            let pointer = match &error {
+                TlsError::File { path, .. } | TlsError::Empty(path) if *path == tls.cert => {
+                    "/tls/cert"
+                }
+                TlsError::File { .. } => "/tls/key",
+                _ => "/tls",
+            };
+            self.add(pointer, error.to_string());
         }
     }
 
@@ -233,7 +237,9 @@ impl Found {
             let header = header.replace('~', "~0").replace('/', "~1");
             self.add(format!("{pointer}/headers/{header}"), message);
         }
-        if let Some(Err(error)) = server.ca.as_deref().map(pem::certificates) {
+        if let Some(ca) = &server.ca
+            && let Err(error) = crate::tls::client(Some(ca), false)
+        {
             self.add(format!("{pointer}/ca"), error.to_string());
         }
     }
@@ -251,7 +257,7 @@ impl Found {
                 let what = folder.display();
                 self.add(
                     format!("/inspect/rules/{i}"),
-                    format!("folder {what}: {}", why(&error)),
+                    format!("folder {what}: {}", error.kind()),
                 );
             }
         }
@@ -385,11 +391,6 @@ fn is_principal(name: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"-_.@".contains(&b))
 }
 
-/// An I/O error without the number the operating system gave it.
-pub(super) fn why(error: &std::io::Error) -> String {
-    error.kind().to_string()
-}
-
 impl Address {
     /// The address as a URI; `None` for one that [`problems`] complains about.
     pub fn uri(&self) -> Option<http::Uri> {
@@ -427,9 +428,4 @@ impl Config {
             addr => addr.parse().map(Some),
         }
     }
-}
-
-/// The name a file has in messages.
-pub(super) fn named(path: &Path) -> String {
-    path.display().to_string()
 }

@@ -12,7 +12,7 @@ use inspect::yaml::{self, Located, Marks};
 use serde_json::Value;
 
 use super::check::{self, Problem};
-use super::{Auth, Config, Server};
+use super::{Address, Config, Server};
 
 /// Looks up an environment variable.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -249,17 +249,10 @@ impl Config {
         self.capture.dir.iter_mut().for_each(join);
     }
 
-    /// The configuration as JSON, with every secret hidden: what a capture stores, and what the
-    /// configuration's digest is of.
-    pub fn to_public_json(&self) -> String {
-        // Every map's keys are strings, so this cannot fail; `null` would only be a poor record.
-        serde_json::to_string(self).unwrap_or_else(|_| "null".into())
-    }
-
     /// A configuration of one server, for a run without a file.
     pub fn of_one_server(name: &str, url: &str) -> Self {
         let server = Server {
-            url: super::Address::new(url),
+            url: Address::new(url),
             headers: BTreeMap::new(),
             ca: None,
         };
@@ -267,10 +260,5 @@ impl Config {
             servers: BTreeMap::from([(name.into(), server)]),
             ..Self::default()
         }
-    }
-
-    /// Whether clients must show a key.
-    pub fn asks_for_keys(&self) -> bool {
-        matches!(self.auth, Some(Auth::Keys(_)))
     }
 }

@@ -31,7 +31,7 @@ const fn family(
 }
 
 /// Every metric there is. The text at `/metrics` and the reference both come from here.
-pub const FAMILIES: [Family; 18] = [
+pub const FAMILIES: [Family; 17] = [
     family(
         "wiregate_requests_total",
         "counter",
@@ -127,12 +127,6 @@ pub const FAMILIES: [Family; 18] = [
         "gauge",
         "",
         "Bytes that wait to be written",
-    ),
-    family(
-        "wiregate_capture_last_error",
-        "gauge",
-        "",
-        "1 after a failure of the recorder, else 0",
     ),
     family(
         "wiregate_build_info",

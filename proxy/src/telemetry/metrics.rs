@@ -16,35 +16,10 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
 use super::families::{help, method_label, stem};
-use super::recorder::{CaptureCollector, CaptureStats};
+use super::recorder::CaptureCollector;
 
 /// The content type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// With a result.
-    Ok,
-    /// With the server's error, or without an answer.
-    Error,
-    /// Refused: not authenticated, malformed, over a limit.
-    Denied,
-    /// Stopped by a rule, on its way or on its way back.
-    Blocked,
-}
-
-impl Outcome {
-    /// The label's value.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Error => "error",
-            Self::Denied => "denied",
-            Self::Blocked => "blocked",
-        }
-    }
-}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
@@ -120,12 +95,18 @@ pub struct Metrics {
     capture: CaptureCollector,
 }
 
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Metrics {
-    /// Metrics for these servers; any other name counts as `other`.
-    pub fn new(servers: impl IntoIterator<Item = Arc<str>>) -> Self {
+    /// Metrics without servers: until [`Metrics::set_servers`], any name counts as `other`.
+    pub fn new() -> Self {
         let metrics = Self {
             registry: Registry::default(),
-            servers: RwLock::new(servers.into_iter().collect()),
+            servers: RwLock::default(),
             other: "other".into(),
             requests: Labelled::default(),
             messages: Labelled::default(),
@@ -164,23 +145,24 @@ impl Metrics {
         self.registry.register(stem(name), help(name), metric);
     }
 
-    /// Replaces the server names that may be labels, after a change of the configuration.
+    /// Says which server names may be labels: those of the configuration in force.
     pub fn set_servers(&self, servers: impl IntoIterator<Item = Arc<str>>) {
         *self.servers.write().unwrap_or_else(PoisonError::into_inner) =
             servers.into_iter().collect();
     }
 
-    /// Shows the recorder's counts from now on.
-    pub fn watch_capture(&self, stats: impl Fn() -> CaptureStats + Send + Sync + 'static) {
-        self.capture.watch(Box::new(stats));
+    /// Shows this recorder's counts from now on.
+    pub fn watch_capture(&self, recorder: capture::Recorder) {
+        self.capture.watch(recorder);
     }
 
-    /// A request that was answered.
-    pub fn request(&self, server: &str, method: &str, outcome: Outcome) {
+    /// A request that was answered. `outcome` is `ok` (a result), `error` (the server's error, or no
+    /// answer), `denied` (refused before a server saw it) or `blocked` (stopped by a rule).
+    pub fn request(&self, server: &str, method: &str, outcome: &'static str) {
         let labels = RequestLabels {
             server: self.server_label(server),
             method: method_label(method),
-            outcome: outcome.as_str(),
+            outcome,
         };
         self.requests.get_or_create(&labels).inc();
     }
@@ -278,19 +260,15 @@ mod tests {
 
     /// Metrics of which each family has at least one sample.
     fn touched() -> Metrics {
-        let metrics = Metrics::new(["files".into()]);
-        metrics.request("files", "tools/call", Outcome::Ok);
-        metrics.request("no-such", "made/up", Outcome::Denied);
+        let metrics = Metrics::new();
+        metrics.set_servers(["files".into()]);
+        metrics.request("files", "tools/call", "ok");
+        metrics.request("no-such", "made/up", "denied");
         metrics.message("to_server", "request");
         metrics.verdict("secret.example", "redact");
         metrics.processing("to_server", Duration::from_micros(7));
         metrics.upstream("files", Duration::from_millis(20));
         metrics.denied("auth");
-        metrics.watch_capture(|| CaptureStats {
-            enqueued: 9,
-            failing: true,
-            ..Default::default()
-        });
         metrics
     }
 
@@ -335,7 +313,7 @@ mod tests {
     fn servers_can_change() {
         let metrics = touched();
         metrics.set_servers(["mail".into()]);
-        metrics.request("mail", "ping", Outcome::Error);
+        metrics.request("mail", "ping", "error");
         assert!(
             metrics
                 .render()
@@ -345,22 +323,12 @@ mod tests {
 
     #[test]
     fn guards_count_for_as_long_as_they_live() {
-        let metrics = Metrics::new([]);
+        let metrics = Metrics::new();
         let first = metrics.inflight();
         let second = metrics.inflight();
         assert!(metrics.render().contains("wiregate_inflight_requests 2\n"));
         drop((first, second));
         assert!(metrics.render().contains("wiregate_inflight_requests 0\n"));
-    }
-
-    #[test]
-    fn the_recorder_is_asked_at_each_scrape() {
-        let text = touched().render();
-        assert!(
-            text.contains("wiregate_capture_enqueued_total 9\n"),
-            "{text}"
-        );
-        assert!(text.contains("wiregate_capture_last_error 1\n"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use capture::{Recorder, Stats};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
@@ -9,110 +10,58 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::families::{help, stem};
 
-/// The recorder's counts, read at each scrape.
+/// Asks the recorder at each scrape. Without one, every count is 0.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CaptureCollector {
-    source: Arc<Mutex<Option<Source>>>,
-}
-
-/// Where the counts come from.
-struct Source(Box<dyn Fn() -> CaptureStats + Send + Sync>);
-
-impl std::fmt::Debug for Source {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Source")
-    }
-}
-
-/// The recorder's counts, as a scrape shows them.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct CaptureStats {
-    /// Rows handed to the recorder.
-    pub enqueued: u64,
-    /// Rows written to files.
-    pub written: u64,
-    /// Rows lost to a full queue.
-    pub dropped: u64,
-    /// Rows safe on disk.
-    pub durable: u64,
-    /// Failures.
-    pub errors: u64,
-    /// Rows that wait.
-    pub queue_rows: u64,
-    /// Bytes that wait.
-    pub queue_bytes: u64,
-    /// Whether a failure came last.
-    pub failing: bool,
+    recorder: Arc<Mutex<Option<Recorder>>>,
 }
 
 impl CaptureCollector {
-    /// Asks `stats` at each scrape from now on.
-    pub(super) fn watch(&self, stats: Box<dyn Fn() -> CaptureStats + Send + Sync>) {
-        *self.source.lock().unwrap_or_else(PoisonError::into_inner) = Some(Source(stats));
+    /// Asks `recorder` from now on.
+    pub(super) fn watch(&self, recorder: Recorder) {
+        *self.recorder.lock().unwrap_or_else(PoisonError::into_inner) = Some(recorder);
+    }
+
+    fn stats(&self) -> Stats {
+        let recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
+        recorder.as_ref().map(Recorder::stats).unwrap_or_default()
     }
 }
 
 impl Collector for CaptureCollector {
-    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
-        let source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
-        let stats = source.as_ref().map(|source| source.0()).unwrap_or_default();
-        drop(source);
-        let mut put = |name: &'static str, metric: &dyn EncodeOne| {
-            // The registry ends its own help texts with a full stop too.
-            metric.encode_as(&mut encoder, stem(name), &format!("{}.", help(name)))
-        };
-        put(
-            "wiregate_capture_enqueued_total",
-            &ConstCounter::new(stats.enqueued),
-        )?;
-        put(
-            "wiregate_capture_written_total",
-            &ConstCounter::new(stats.written),
-        )?;
-        put(
-            "wiregate_capture_dropped_total",
-            &ConstCounter::new(stats.dropped),
-        )?;
-        put(
-            "wiregate_capture_durable_total",
-            &ConstCounter::new(stats.durable),
-        )?;
-        put(
-            "wiregate_capture_errors_total",
-            &ConstCounter::new(stats.errors),
-        )?;
-        put(
-            "wiregate_capture_queue_rows",
-            &ConstGauge::new(stats.queue_rows),
-        )?;
-        put(
-            "wiregate_capture_queue_bytes",
-            &ConstGauge::new(stats.queue_bytes),
-        )?;
-        put(
-            "wiregate_capture_last_error",
-            &ConstGauge::new(u64::from(stats.failing)),
-        )
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        encode(&self.stats(), encoder)
     }
 }
 
-/// The encoding of a counter or a gauge without labels.
-trait EncodeOne {
-    fn encode_as(
-        &self,
-        encoder: &mut DescriptorEncoder<'_>,
-        name: &str,
-        help: &str,
-    ) -> std::fmt::Result;
+fn encode(stats: &Stats, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+    // Sequence numbers start at 1, so the last durable one is also their count.
+    let durable = u64::try_from(stats.durable_seq).unwrap_or(0);
+    for (name, count) in [
+        ("wiregate_capture_enqueued_total", stats.enqueued),
+        ("wiregate_capture_written_total", stats.written),
+        ("wiregate_capture_dropped_total", stats.dropped),
+        ("wiregate_capture_durable_total", durable),
+        ("wiregate_capture_errors_total", stats.errors),
+    ] {
+        put(&mut encoder, name, &ConstCounter::new(count))?;
+    }
+    for (name, value) in [
+        ("wiregate_capture_queue_rows", stats.in_queue),
+        ("wiregate_capture_queue_bytes", stats.in_queue_bytes),
+    ] {
+        put(&mut encoder, name, &ConstGauge::new(value))?;
+    }
+    Ok(())
 }
 
-impl<M: EncodeMetric> EncodeOne for M {
-    fn encode_as(
-        &self,
-        encoder: &mut DescriptorEncoder<'_>,
-        name: &str,
-        help: &str,
-    ) -> std::fmt::Result {
-        self.encode(encoder.encode_descriptor(name, help, None, self.metric_type())?)
-    }
+/// Writes one metric without labels, under its name and help in the table.
+fn put(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    metric: &impl EncodeMetric,
+) -> std::fmt::Result {
+    // The registry ends the help texts of its own metrics with a full stop too.
+    let help = format!("{}.", help(name));
+    metric.encode(encoder.encode_descriptor(stem(name), &help, None, metric.metric_type())?)
 }

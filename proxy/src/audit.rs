@@ -1,0 +1,368 @@
+//! What is recorded of a message: the rows of a capture, made from what the pipeline knows.
+//!
+//! Legs are what crossed that wire. Each message has one row with `leg = client`; a row with
+//! `leg = upstream` stands beside it only where the server's side of it differs.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use capture::{Record, Recorder, Str};
+use inspect::Direction;
+use inspect::message::Kind;
+
+use crate::config::Bodies;
+use crate::envelope::Context;
+use crate::policy::inspect::Seen;
+use crate::session::{Exchange, Sessions};
+
+/// Hands rows to the recorder, when there is one. Never waits for a disk.
+#[derive(Debug)]
+pub struct Audit {
+    recorder: Option<Recorder>,
+    epoch: Instant,
+}
+
+/// Whose wire a row is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leg {
+    /// Between client and gateway.
+    Client,
+    /// Between gateway and server.
+    Upstream,
+}
+
+/// How long each part took, as far as it is known.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Timing {
+    /// The gateway's own work before the message went on.
+    pub processing: Option<Duration>,
+    /// From sending to the first of the answer.
+    pub upstream: Option<Duration>,
+}
+
+/// What a recorded body became.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    body: Option<Bytes>,
+    length: usize,
+    state: &'static str,
+    redactions: Option<Str>,
+}
+
+impl Audit {
+    /// Rows go to `recorder`; without one, nowhere.
+    pub fn new(recorder: Option<Recorder>) -> Audit {
+        Audit {
+            recorder,
+            epoch: Instant::now(),
+        }
+    }
+
+    /// The recorder, for its counts and to close it.
+    pub fn recorder(&self) -> Option<&Recorder> {
+        self.recorder.as_ref()
+    }
+
+    /// Records a message as it came, with its verdict. Returns what its body became, for the row
+    /// of the same message as it went on.
+    pub fn received(
+        &self,
+        cx: &Context,
+        sessions: &Sessions,
+        seen: &Seen,
+        leg: Leg,
+        timing: Timing,
+        denied: Option<&'static str>,
+    ) -> Option<Kept> {
+        self.recorder.as_ref()?;
+        let kept = keep(cx, seen);
+        let mut row = self.row(cx, leg, seen.envelope.direction);
+        self.fill(&mut row, cx, sessions, seen);
+        let verdict = &seen.verdict;
+        let rules = &cx.snapshot.rules;
+        row.action = Some(word(verdict.action.as_str()));
+        row.would_be = Some(word(verdict.would_be.as_str()));
+        row.rule_ids = verdict
+            .findings
+            .iter()
+            .map(|f| rules.rule(f.rule).id().into())
+            .collect();
+        row.rule_ids.sort_unstable();
+        row.score = Some(i64::from(verdict.score));
+        row.truncated = seen.truncated;
+        row.ruleset_digest = Some(cx.snapshot.ruleset_digest.clone());
+        row.policy_digest = Some(cx.snapshot.policy_digest.clone());
+        row.deny_reason = denied.map(word);
+        put(&mut row, kept.clone());
+        time(&mut row, seen.envelope.direction, timing);
+        self.hand_over(row);
+        Some(kept)
+    }
+
+    /// Records the same message as it went on, changed.
+    pub fn sent(
+        &self,
+        cx: &Context,
+        sessions: &Sessions,
+        seen: &Seen,
+        leg: Leg,
+        bytes: &Bytes,
+        kept: Option<Kept>,
+    ) {
+        if self.recorder.is_none() {
+            return;
+        }
+        let mut row = self.row(cx, leg, seen.envelope.direction);
+        self.fill(&mut row, cx, sessions, seen);
+        let raw = Kept {
+            body: Some(bytes.clone()),
+            length: bytes.len(),
+            state: "raw",
+            redactions: None,
+        };
+        // What was redacted for the wire may be less than what the record hides.
+        put(
+            &mut row,
+            match kept {
+                Some(kept) if cx.snapshot.config.capture.bodies == Bodies::Redacted => kept,
+                _ => raw,
+            },
+        );
+        self.hand_over(row);
+    }
+
+    /// Records an answer the gateway made itself. It holds nothing of the message it answers.
+    pub fn answered(
+        &self,
+        cx: &Context,
+        leg: Leg,
+        exchange: Option<&Exchange>,
+        answer: &Bytes,
+        reason: &'static str,
+        timing: Timing,
+    ) {
+        if self.recorder.is_none() {
+            return;
+        }
+        let direction = match leg {
+            Leg::Client => Direction::ToClient,
+            Leg::Upstream => Direction::ToServer,
+        };
+        let mut row = self.row(cx, leg, direction);
+        let is_tool = exchange.is_some_and(|e| &*e.method == "tools/call") && reason == "blocked";
+        row.kind = Some(word(if is_tool { "response" } else { "error" }));
+        row.is_error = Some(true);
+        if let Some(exchange) = exchange {
+            row.exchange_id = Some(exchange.id.clone());
+            row.rpc_id = Some(exchange.rpc_id.clone());
+            row.method = Some(exchange.method.clone());
+            row.name.clone_from(&exchange.name);
+        }
+        row.deny_reason = Some(word(reason));
+        put(
+            &mut row,
+            Kept {
+                body: Some(answer.clone()),
+                length: answer.len(),
+                state: "raw",
+                redactions: None,
+            },
+        );
+        time(&mut row, direction, timing);
+        self.hand_over(row);
+    }
+
+    /// Records bytes that are no message. What can't be read can't be redacted: unless bodies are
+    /// recorded raw, they are withheld.
+    pub fn unreadable(
+        &self,
+        cx: &Context,
+        leg: Leg,
+        direction: Direction,
+        bytes: &Bytes,
+        reason: &'static str,
+    ) {
+        if self.recorder.is_none() {
+            return;
+        }
+        let mut row = self.row(cx, leg, direction);
+        row.kind = Some(word("transport"));
+        row.deny_reason = Some(word(reason));
+        let raw = cx.snapshot.config.capture.bodies == Bodies::Raw;
+        put(
+            &mut row,
+            Kept {
+                body: raw.then(|| bytes.clone()),
+                length: bytes.len(),
+                state: if raw { "raw" } else { "withheld" },
+                redactions: None,
+            },
+        );
+        self.hand_over(row);
+    }
+
+    /// Records what happened on a connection without a message: a refusal before the body, a
+    /// stream opened, a session ended.
+    pub fn transport(&self, cx: &Context, status: u16, reason: Option<&'static str>) {
+        if self.recorder.is_none() {
+            return;
+        }
+        let mut row = self.row(cx, Leg::Client, Direction::ToServer);
+        row.kind = Some(word("transport"));
+        row.http_status = Some(i32::from(status));
+        row.deny_reason = reason.map(word);
+        self.hand_over(row);
+    }
+
+    fn row(&self, cx: &Context, leg: Leg, direction: Direction) -> Record {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Record {
+            ts_us: i64::try_from(now.as_micros()).unwrap_or(i64::MAX),
+            mono_ns: i64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(i64::MAX),
+            conn_id: Some(cx.conn_id.clone()),
+            session_id: cx.session.clone(),
+            leg: Some(word(match leg {
+                Leg::Client => "client",
+                Leg::Upstream => "upstream",
+            })),
+            direction: Some(word(direction.as_str())),
+            transport: Some(word(cx.transport.as_str())),
+            http_method: cx.http_method.clone(),
+            server: Some(cx.server.name.clone()),
+            principal: cx.principal.clone(),
+            auth_kind: Some(word(if cx.principal.is_some() {
+                "key"
+            } else {
+                "none"
+            })),
+            config_digest: Some(cx.snapshot.config_digest.clone()),
+            ..Record::default()
+        }
+    }
+
+    fn fill(&self, row: &mut Record, cx: &Context, sessions: &Sessions, seen: &Seen) {
+        let head = &seen.envelope.head;
+        let asked = seen.exchange.as_deref();
+        row.kind = Some(word(head.kind.as_str()));
+        row.rpc_id.clone_from(&head.id);
+        row.method = head
+            .method
+            .clone()
+            .or_else(|| asked.map(|e| e.method.clone()));
+        row.name = head
+            .name
+            .clone()
+            .or_else(|| asked.and_then(|e| e.name.clone()));
+        row.exchange_id = asked.map(|e| e.id.clone());
+        row.protocol_version = asked
+            .and_then(|e| e.version.clone())
+            .or_else(|| cx.version(Some(head)));
+        row.is_error = head
+            .is_answer()
+            .then_some(head.is_error || head.kind == Kind::Error);
+        row.error_code = head.error_code.map(i64::from);
+        if let Some((name, version)) = &head.client {
+            row.client_name = Some(name.clone());
+            row.client_version.clone_from(version);
+        } else if let Some(shaken) = cx.session.as_ref().and_then(|s| sessions.handshake(s)) {
+            row.client_name = shaken.client_name;
+            row.client_version = shaken.client_version;
+        }
+    }
+
+    fn hand_over(&self, row: Record) {
+        if let Some(recorder) = &self.recorder {
+            // A full queue gives the row back; the recorder has counted it and leaves a gap row.
+            let _ = recorder.try_record(row);
+        }
+    }
+}
+
+fn keep(cx: &Context, seen: &Seen) -> Kept {
+    let raw = &seen.envelope.raw;
+    let intact = Kept {
+        body: Some(raw.clone()),
+        length: raw.len(),
+        state: "raw",
+        redactions: None,
+    };
+    if cx.snapshot.config.capture.bodies == Bodies::Raw {
+        return intact;
+    }
+    let withheld = Kept {
+        body: None,
+        length: raw.len(),
+        state: "withheld",
+        redactions: None,
+    };
+    if seen.truncated {
+        return withheld;
+    }
+    if seen.verdict.findings.is_empty() {
+        return intact;
+    }
+    match inspect::redact(raw, &seen.verdict, &cx.snapshot.rules, true) {
+        Ok((_, redactions)) if redactions.is_empty() => intact,
+        Ok((body, redactions)) => Kept {
+            body: Some(body.into()),
+            length: raw.len(),
+            state: "redacted",
+            redactions: serde_json::to_string(&redactions).ok().map(Into::into),
+        },
+        // An edit that can't be made must not become a secret on the disk.
+        Err(_) => withheld,
+    }
+}
+
+fn put(row: &mut Record, kept: Kept) {
+    row.body_len = i64::try_from(kept.length).ok();
+    row.body = kept.body;
+    row.redaction_state = Some(word(kept.state));
+    row.redactions = kept.redactions;
+}
+
+fn time(row: &mut Record, direction: Direction, timing: Timing) {
+    let micros = |d: Duration| i64::try_from(d.as_micros()).unwrap_or(i64::MAX);
+    match direction {
+        Direction::ToServer => row.request_processing_us = timing.processing.map(micros),
+        Direction::ToClient => row.response_processing_us = timing.processing.map(micros),
+    }
+    row.upstream_us = timing.upstream.map(micros);
+}
+
+/// The words rows are full of, shared instead of allocated for each row.
+static WORDS: LazyLock<HashMap<&'static str, Str>> = LazyLock::new(|| {
+    let words = [
+        "client",
+        "upstream",
+        "to_server",
+        "to_client",
+        "request",
+        "response",
+        "notification",
+        "error",
+        "transport",
+        "raw",
+        "redacted",
+        "withheld",
+        "allow",
+        "flag",
+        "redact",
+        "block",
+        "http/1.1",
+        "http/2",
+        "stdio",
+        "key",
+        "none",
+        "blocked",
+    ];
+    words.into_iter().map(|w| (w, w.into())).collect()
+});
+
+fn word(word: &'static str) -> Str {
+    WORDS.get(word).cloned().unwrap_or_else(|| word.into())
+}

@@ -1,0 +1,167 @@
+//! Child processes that are never left behind.
+//!
+//! The gateway starts `wiregate exec-child`, a guard with a process group of its own, and the
+//! guard starts the command in that group. When the gateway dies, however it dies, the kernel
+//! signals the guard (parent-death signal), which kills the whole group; when the guard is killed
+//! too, the kernel kills the command. Only what leaves the process group by itself escapes.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use rustix::process::{
+    Pid, Signal, getppid, kill_process_group, set_parent_process_death_signal, setpgid,
+};
+use tokio::process::{ChildStdin, ChildStdout};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+/// A running command and the pipes to it.
+#[derive(Debug)]
+pub struct Child {
+    group: Pid,
+    exited: watch::Receiver<Option<ExitStatus>>,
+}
+
+/// How long a command has to leave by itself, and then to obey SIGTERM.
+const GRACE: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(3)];
+
+impl Child {
+    /// Starts a command with its standard input and output piped and its standard error shared.
+    ///
+    /// # Errors
+    /// When the guard can't be started. A command that can't be is told by its exit status, 127.
+    pub fn spawn(command: &[OsString]) -> io::Result<(Child, ChildStdin, ChildStdout)> {
+        let mut guard = Command::new(std::env::current_exe()?);
+        guard
+            .arg("exec-child")
+            .arg("--parent")
+            .arg(std::process::id().to_string())
+            .arg("--");
+        guard
+            .args(command)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let (started, start) = mpsc::sync_channel(1);
+        let (status, exited) = watch::channel(None);
+        // The parent-death signal is bound to the thread that spawns, not to the process: this
+        // thread lives until the guard is gone.
+        std::thread::Builder::new()
+            .name("child".into())
+            .spawn(move || match guard.spawn() {
+                Err(e) => drop(started.send(Err(e))),
+                Ok(mut child) => {
+                    let pipes = (child.id(), child.stdin.take(), child.stdout.take());
+                    if started.send(Ok(pipes)).is_ok() {
+                        status.send_replace(child.wait().ok());
+                    }
+                }
+            })?;
+        let gone = || io::Error::other("the thread that starts children is gone");
+        let (pid, stdin, stdout) = start.recv().map_err(|_| gone())??;
+        let group = i32::try_from(pid)
+            .ok()
+            .and_then(Pid::from_raw)
+            .ok_or_else(gone)?;
+        let (stdin, stdout) = (stdin.ok_or_else(gone)?, stdout.ok_or_else(gone)?);
+        let pipes = (ChildStdin::from_std(stdin)?, ChildStdout::from_std(stdout)?);
+        Ok((Child { group, exited }, pipes.0, pipes.1))
+    }
+
+    /// Waits for the command to end; `None` when its status is unknown.
+    pub async fn wait(&self) -> Option<ExitStatus> {
+        let mut exited = self.exited.clone();
+        // An error says that the sender is gone: so is the command.
+        let status = exited.wait_for(Option::is_some).await.ok()?;
+        *status
+    }
+
+    /// Ends the command, whose input is closed by now: waits, then SIGTERM, then SIGKILL (spec:
+    /// lifecycle, shutdown). What is left of its group is killed.
+    pub async fn stop(&self) -> Option<ExitStatus> {
+        for (grace, signal) in GRACE.into_iter().zip([Signal::TERM, Signal::KILL]) {
+            if let Ok(status) = timeout(grace, self.wait()).await {
+                self.signal(Signal::KILL);
+                return status;
+            }
+            self.signal(signal);
+        }
+        self.wait().await
+    }
+
+    fn signal(&self, signal: Signal) {
+        // No such group: nothing is left to signal.
+        let _ = kill_process_group(self.group, signal);
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
+}
+
+/// What `wiregate exec-child` runs: the guard when `--parent` is the gateway, and then, with
+/// `last`, the command itself.
+///
+/// # Errors
+/// When the command can't be started.
+pub fn exec(parent: u32, last: bool, command: &[OsString]) -> io::Result<i32> {
+    let signal = if last { Signal::KILL } else { Signal::TERM };
+    set_parent_process_death_signal(Some(signal))?;
+    // The parent may have died before the signal was asked for.
+    let own_parent = getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
+    if own_parent != Some(parent) {
+        return Ok(1);
+    }
+    if last {
+        let (program, args) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+        return Err(Command::new(program).args(args).exec());
+    }
+    setpgid(None, None)?;
+    guard(command)
+}
+
+/// Waits for the command, and kills the group when the gateway is gone.
+fn guard(command: &[OsString]) -> io::Result<i32> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminated = signal(SignalKind::terminate())?;
+        // Ctrl-C in a terminal goes to the gateway alone, which ends the command in order.
+        let mut interrupted = signal(SignalKind::interrupt())?;
+        let gateway = getppid();
+        let mut inner = Command::new(std::env::current_exe()?);
+        inner
+            .arg("exec-child")
+            .arg("--last")
+            .arg("--parent")
+            .arg(std::process::id().to_string());
+        inner.arg("--").args(command);
+        let mut child = tokio::process::Command::from(inner).spawn()?;
+        loop {
+            tokio::select! {
+                status = child.wait() => return Ok(exit_code(status?)),
+                _ = terminated.recv() => {}
+                _ = interrupted.recv() => {}
+            }
+            if getppid() != gateway {
+                kill_process_group(rustix::process::getpgrp(), Signal::KILL)?;
+            }
+        }
+    })
+}
+
+/// A status as a shell tells it: 128 and the signal's number where there was one.
+pub fn exit_code(status: ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal))
+        .unwrap_or(1)
+}

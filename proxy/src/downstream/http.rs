@@ -1,0 +1,377 @@
+//! Streamable HTTP towards clients (spec: transports): POST, GET and DELETE on one path, over
+//! HTTP/1.1 and HTTP/2, with and without TLS.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use futures::stream::StreamExt;
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
+use hyper::body::Incoming;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::sse::{self, Cut};
+use crate::envelope::{Body, Context, McpHeaders, Reply, Transport};
+use crate::pipeline::Pipeline;
+use crate::policy::{Denied, FORBIDDEN, LIMIT, NOT_FOUND, auth};
+use crate::session;
+use crate::snapshot::{ServerSpec, Snapshot};
+use crate::upstream::http::{LAST_EVENT_ID, METHOD, NAME, PARAM, SESSION, VERSION};
+use capture::Str;
+
+/// The body of every response.
+pub type ResponseBody = UnsyncBoxBody<Bytes, Cut>;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
+const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// The downstream face of a pipeline.
+#[derive(Debug)]
+pub struct Front {
+    /// What messages meet.
+    pub pipeline: Arc<Pipeline>,
+    /// Whether only this machine can connect.
+    pub on_loopback: bool,
+    /// Cancelled when the gateway stops: streams without an end are ended.
+    pub stop: CancellationToken,
+    connections: AtomicU64,
+}
+
+impl Front {
+    /// A face for `pipeline`.
+    pub fn new(pipeline: Arc<Pipeline>, on_loopback: bool, stop: CancellationToken) -> Front {
+        Front {
+            pipeline,
+            on_loopback,
+            stop,
+            connections: AtomicU64::new(0),
+        }
+    }
+
+    /// A name for a connection, for the record.
+    pub fn next_connection(&self) -> Str {
+        let n = self.connections.fetch_add(1, Ordering::Relaxed);
+        format!("c{:x}-{n:x}", std::process::id()).into()
+    }
+
+    /// Answers one HTTP request. Never fails: what goes wrong is an answer.
+    pub async fn serve(
+        self: Arc<Self>,
+        connection: Str,
+        request: Request<Incoming>,
+    ) -> Result<Response<ResponseBody>, Infallible> {
+        let (parts, body) = request.into_parts();
+        let snapshot = self.pipeline.snapshot();
+        Ok(
+            match self.answer(&snapshot, connection, &parts, body).await {
+                Ok(response) => response,
+                Err(refused) => {
+                    self.pipeline.metrics.denied(refused.denied.reason);
+                    if let Some(cx) = &refused.cx {
+                        let status = refused.denied.status.as_u16();
+                        self.pipeline
+                            .audit
+                            .transport(cx, status, Some(refused.denied.reason));
+                    }
+                    refuse(&refused.denied)
+                }
+            },
+        )
+    }
+
+    async fn answer(
+        self: &Arc<Self>,
+        snapshot: &Arc<Snapshot>,
+        connection: Str,
+        parts: &Parts,
+        body: Incoming,
+    ) -> Result<Response<ResponseBody>, Refused> {
+        // route: which server
+        let server = route(snapshot, parts.uri.path())?;
+        let mut cx = context(snapshot, server, connection, parts);
+        let refused = |denied: Denied, cx: Context| Refused {
+            denied,
+            cx: Some(cx),
+        };
+        // auth: a browser's page from elsewhere, then whose key
+        let checked = check_size(snapshot, &parts.headers)
+            .and_then(|()| auth::check_origin(snapshot, self.on_loopback, parts))
+            .and_then(|()| auth::authenticate(snapshot, parts));
+        match checked {
+            Ok(principal) => cx.principal = principal,
+            Err(denied) => return Err(refused(denied, cx)),
+        }
+        // limit: how much at once
+        let places = &self.pipeline.places;
+        let place = match parts.method {
+            Method::GET => places.stream(),
+            _ => places.request(),
+        };
+        let place = match place {
+            Ok(place) => place,
+            Err(denied) => return Err(refused(denied, cx)),
+        };
+        let reply = match parts.method {
+            Method::POST => {
+                let frame = match read_body(snapshot, parts, body).await {
+                    Ok(frame) => frame,
+                    Err(denied) => return Err(refused(denied, cx)),
+                };
+                let _inflight = self.pipeline.metrics.inflight();
+                Arc::clone(&self.pipeline).handle(Arc::new(cx), frame).await
+            }
+            Method::GET => Arc::clone(&self.pipeline).listen(Arc::new(cx)).await,
+            Method::DELETE => Arc::clone(&self.pipeline).close(Arc::new(cx)).await,
+            _ => {
+                let what = "only POST, GET and DELETE are spoken here";
+                let denied = Denied::new(StatusCode::METHOD_NOT_ALLOWED, FORBIDDEN, "method", what);
+                return Err(refused(denied, cx));
+            }
+        };
+        Ok(self.respond(snapshot, parts, reply, place))
+    }
+
+    /// A reply as HTTP. The place is kept until the last byte is sent.
+    fn respond(
+        &self,
+        snapshot: &Snapshot,
+        parts: &Parts,
+        reply: Reply,
+        place: tokio::sync::OwnedSemaphorePermit,
+    ) -> Response<ResponseBody> {
+        let mut headers = HeaderMap::new();
+        if let Some(session) = reply.session {
+            headers.insert(SESSION, session);
+        }
+        let mut status = reply.status.unwrap_or(StatusCode::OK);
+        let body = match reply.body {
+            Body::Empty => {
+                if status == StatusCode::METHOD_NOT_ALLOWED {
+                    headers.insert(ALLOW, HeaderValue::from_static("POST"));
+                }
+                empty()
+            }
+            Body::One(answer) => {
+                headers.insert(CONTENT_TYPE, JSON);
+                full(answer)
+            }
+            Body::Stream(events) => {
+                status = StatusCode::OK;
+                headers.insert(CONTENT_TYPE, EVENTS);
+                headers.insert(
+                    CACHE_CONTROL,
+                    HeaderValue::from_static("no-cache, no-transform"),
+                );
+                headers.insert(NO_BUFFERING, HeaderValue::from_static("no"));
+                // A POST's stream may end in its own time while the gateway drains.
+                let stop = match parts.method {
+                    Method::GET => self.stop.clone(),
+                    _ => CancellationToken::new(),
+                };
+                let open = self.pipeline.metrics.stream();
+                let keep_alive = snapshot.config.timeouts.keep_alive.get();
+                let frames = sse::body(events, keep_alive, stop).map(move |frame| {
+                    let _held = (&place, &open);
+                    frame
+                });
+                StreamBody::new(frames).boxed_unsync()
+            }
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        response
+    }
+}
+
+/// A request that went no further, and what is known of it for the record.
+struct Refused {
+    denied: Denied,
+    cx: Option<Context>,
+}
+
+impl From<Denied> for Refused {
+    fn from(denied: Denied) -> Refused {
+        Refused { denied, cx: None }
+    }
+}
+
+/// `/mcp` is the only server, `/mcp/NAME` the server of that name.
+fn route(snapshot: &Snapshot, path: &str) -> Result<Arc<ServerSpec>, Denied> {
+    let servers = &snapshot.servers;
+    let found = match path.trim_end_matches('/') {
+        "/mcp" if servers.len() == 1 => servers.values().next(),
+        path => path
+            .strip_prefix("/mcp/")
+            .and_then(|name| servers.get(name)),
+    };
+    found.cloned().ok_or_else(|| {
+        let names: Vec<&str> = servers.keys().map(|name| &**name).collect();
+        let message = format!("no server here; there are /mcp/{}", names.join(", /mcp/"));
+        Denied::new(StatusCode::NOT_FOUND, NOT_FOUND, "not_found", message)
+    })
+}
+
+fn context(
+    snapshot: &Arc<Snapshot>,
+    server: Arc<ServerSpec>,
+    conn_id: Str,
+    parts: &Parts,
+) -> Context {
+    let headers = mcp_headers(&parts.headers);
+    let http_method = match parts.method {
+        Method::POST => "POST",
+        Method::GET => "GET",
+        Method::DELETE => "DELETE",
+        _ => "other",
+    };
+    Context {
+        snapshot: Arc::clone(snapshot),
+        server,
+        transport: if parts.version == Version::HTTP_2 {
+            Transport::Http2
+        } else {
+            Transport::Http1
+        },
+        http_method: Some(http_method.into()),
+        session: headers
+            .session
+            .as_ref()
+            .map(|s| session::digest(s.as_bytes())),
+        headers,
+        conn_id,
+        principal: None,
+        negotiated: std::sync::OnceLock::new(),
+    }
+}
+
+fn mcp_headers(headers: &HeaderMap) -> McpHeaders {
+    let params = headers
+        .iter()
+        .filter(|(name, _)| name.as_str().starts_with(PARAM));
+    McpHeaders {
+        accept: headers.get(http::header::ACCEPT).cloned(),
+        version: headers.get(VERSION).cloned(),
+        session: headers.get(SESSION).cloned(),
+        last_event_id: headers.get(LAST_EVENT_ID).cloned(),
+        method: headers.get_all(METHOD).iter().cloned().collect(),
+        name: headers.get_all(NAME).iter().cloned().collect(),
+        params: params
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
+        repeated_version: headers.get_all(VERSION).iter().nth(1).is_some()
+            || headers.get_all(SESSION).iter().nth(1).is_some(),
+    }
+}
+
+fn check_size(snapshot: &Snapshot, headers: &HeaderMap) -> Result<(), Denied> {
+    let limit = snapshot.config.limits.headers.bytes();
+    // As they stand on the wire: name, colon, blank, value, line end.
+    let size: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
+    if size > limit {
+        let message = format!("the headers have more than {limit} bytes");
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Err(Denied::new(status, LIMIT, "headers_too_large", message));
+    }
+    Ok(())
+}
+
+async fn read_body(snapshot: &Snapshot, parts: &Parts, body: Incoming) -> Result<Bytes, Denied> {
+    let media = parts
+        .headers
+        .get(CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or("");
+    if !media
+        .split(';')
+        .next()
+        .unwrap_or("")
+        .trim()
+        .eq_ignore_ascii_case("application/json")
+    {
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        let message = "the content type must be application/json";
+        return Err(Denied::new(status, -32600, "content_type", message));
+    }
+    let limit = snapshot.config.limits.body.bytes();
+    let too_large = || {
+        let message = format!("the body has more than {limit} bytes");
+        Denied::new(StatusCode::PAYLOAD_TOO_LARGE, LIMIT, "too_large", message)
+    };
+    let told = parts
+        .headers
+        .get(CONTENT_LENGTH)
+        .and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    if told.is_some_and(|length| length > limit) {
+        return Err(too_large());
+    }
+    let whole = Limited::new(body, limit).collect();
+    match timeout(snapshot.config.timeouts.body_read.get(), whole).await {
+        Err(_) => {
+            let message = "the body did not come in time";
+            Err(Denied::new(
+                StatusCode::REQUEST_TIMEOUT,
+                LIMIT,
+                "body_timeout",
+                message,
+            ))
+        }
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(e)) if e.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => {
+            let message = "the body ended before its time";
+            Err(Denied::new(
+                StatusCode::BAD_REQUEST,
+                -32700,
+                "body_cut",
+                message,
+            ))
+        }
+    }
+}
+
+/// The answer to a request that went no further.
+pub fn refuse(denied: &Denied) -> Response<ResponseBody> {
+    let mut response = Response::new(full(denied.answer(None)));
+    *response.status_mut() = denied.status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, JSON);
+    match denied.status {
+        StatusCode::UNAUTHORIZED => {
+            headers.insert(
+                WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"wiregate\""),
+            );
+        }
+        StatusCode::SERVICE_UNAVAILABLE => {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        StatusCode::METHOD_NOT_ALLOWED => {
+            headers.insert(ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
+        }
+        _ => {}
+    }
+    response
+}
+
+fn full(bytes: Bytes) -> ResponseBody {
+    Full::new(bytes).map_err(Cut::from).boxed_unsync()
+}
+
+fn empty() -> ResponseBody {
+    http_body_util::Empty::new()
+        .map_err(Cut::from)
+        .boxed_unsync()
+}

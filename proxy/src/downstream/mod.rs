@@ -1,0 +1,5 @@
+//! How clients reach the gateway: bytes in, [`crate::envelope::Reply`] out, one file per transport.
+
+pub mod http;
+pub mod sse;
+pub mod stdio;

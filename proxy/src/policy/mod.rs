@@ -1,0 +1,168 @@
+//! What may stop a message, one file each, and [`Denied`]: the only error a client sees.
+
+pub mod auth;
+pub mod inspect;
+pub mod limit;
+
+use bytes::Bytes;
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use crate::era;
+use crate::upstream::UpstreamError;
+
+/// Why a message went no further, in the terms of JSON-RPC and HTTP. Never holds matched text.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Denied {
+    /// The HTTP status, where there is one.
+    pub status: StatusCode,
+    /// The JSON-RPC error code. The gateway's own are positive: the spec reserves the negative.
+    pub code: i32,
+    /// A short word for metrics and captures.
+    pub reason: &'static str,
+    /// One sentence for a person.
+    pub message: String,
+    /// `error.data`, where the spec asks for it.
+    pub data: Option<Value>,
+}
+
+/// A rule blocked the message.
+pub const BLOCKED: i32 = 1001;
+/// The key is missing or wrong.
+pub const UNAUTHENTICATED: i32 = 1002;
+/// `Host` or `Origin` is not one of ours.
+pub const FORBIDDEN: i32 = 1003;
+/// A limit of the gateway is reached.
+pub const LIMIT: i32 = 1004;
+/// The server can't be reached.
+pub const UNREACHABLE: i32 = 1005;
+/// The server took too long.
+pub const TIMEOUT: i32 = 1006;
+/// The server's answer is no MCP.
+pub const BAD_UPSTREAM: i32 = 1007;
+/// No such server or path.
+pub const NOT_FOUND: i32 = 1008;
+/// The message could not be inspected.
+pub const UNDECIDED: i32 = 1009;
+
+impl Denied {
+    /// A refusal with its status, code, word and sentence.
+    pub fn new(
+        status: StatusCode,
+        code: i32,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) -> Denied {
+        Denied {
+            status,
+            code,
+            reason,
+            message: message.into(),
+            data: None,
+        }
+    }
+
+    /// `-32020`: a header and the body differ.
+    pub fn header_mismatch(message: &str) -> Denied {
+        Denied::new(StatusCode::BAD_REQUEST, -32020, "header_mismatch", message)
+    }
+
+    /// `-32022`, with the revisions that are spoken here.
+    pub fn unsupported_version(requested: &str) -> Denied {
+        let mut denied = Denied::new(
+            StatusCode::BAD_REQUEST,
+            -32022,
+            "unsupported_version",
+            "unsupported protocol version",
+        );
+        denied.data = Some(json!({ "supported": era::REVISIONS, "requested": requested }));
+        denied
+    }
+
+    /// `-32602`.
+    pub fn invalid_params(message: &str) -> Denied {
+        Denied::new(StatusCode::BAD_REQUEST, -32602, "invalid_params", message)
+    }
+
+    /// `-32600`.
+    pub fn invalid_request(message: &str) -> Denied {
+        Denied::new(StatusCode::BAD_REQUEST, -32600, "invalid_request", message)
+    }
+
+    /// The JSON-RPC error, with the id of the request where it is known (`id` is JSON text).
+    pub fn answer(&self, id: Option<&str>) -> Bytes {
+        let mut error = Map::new();
+        error.insert("code".into(), self.code.into());
+        error.insert(
+            "message".into(),
+            format!("wiregate: {}", self.message).into(),
+        );
+        if let Some(data) = &self.data {
+            error.insert("data".into(), data.clone());
+        }
+        envelope(id, "error", &Value::Object(error))
+    }
+
+    /// The answer in HTTP 200, once headers can't change any more or on transports without status.
+    pub fn of_upstream(error: &UpstreamError) -> Denied {
+        let (status, code, reason) = match error {
+            UpstreamError::Unreachable { .. } | UpstreamError::Closed { .. } => {
+                (StatusCode::BAD_GATEWAY, UNREACHABLE, "upstream_unreachable")
+            }
+            UpstreamError::Timeout { .. } => {
+                (StatusCode::GATEWAY_TIMEOUT, TIMEOUT, "upstream_timeout")
+            }
+            _ => (StatusCode::BAD_GATEWAY, BAD_UPSTREAM, "upstream_protocol"),
+        };
+        Denied::new(status, code, reason, error.to_string())
+    }
+}
+
+/// What a blocked request gets: for a tool call a result that says so (`isError`), which a model
+/// can read; for anything else a JSON-RPC error (spec: tools, error handling).
+pub fn blocked(id: Option<&str>, method: Option<&str>, rules: &[&str], modern: bool) -> Bytes {
+    let sentence = format!("blocked by Wiregate: {}", rules.join(", "));
+    if method == Some("tools/call") {
+        let mut result = Map::new();
+        if modern {
+            result.insert("resultType".into(), "complete".into());
+        }
+        result.insert(
+            "content".into(),
+            json!([{ "type": "text", "text": sentence }]),
+        );
+        result.insert("isError".into(), true.into());
+        return envelope(id, "result", &Value::Object(result));
+    }
+    let error = json!({ "code": BLOCKED, "message": sentence, "data": { "rules": rules } });
+    envelope(id, "error", &error)
+}
+
+/// A message with this id; `null` where it is unknown (JSON-RPC 2.0, section 5).
+fn envelope(id: Option<&str>, member: &str, value: &Value) -> Bytes {
+    format!(
+        r#"{{"jsonrpc":"2.0","id":{},"{member}":{value}}}"#,
+        id.unwrap_or("null")
+    )
+    .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blocked_tool_call_is_a_result_and_any_other_request_an_error() {
+        let call: Value =
+            serde_json::from_slice(&blocked(Some("7"), Some("tools/call"), &["a.b"], true))
+                .unwrap();
+        assert_eq!(call["result"]["isError"], true);
+        assert_eq!(call["result"]["resultType"], "complete");
+        let list: Value =
+            serde_json::from_slice(&blocked(Some("\"x\""), Some("tools/list"), &["a.b"], false))
+                .unwrap();
+        assert_eq!(list["id"], "x");
+        assert_eq!(list["error"]["data"]["rules"][0], "a.b");
+    }
+}

@@ -1,0 +1,401 @@
+//! `wiregate serve`: listeners, connections, and a stop that lets exchanges end.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use capture::{CaptureError, Recorder, RecorderConfig, Str};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_io_timeout::TimeoutStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{Admin, AdminState};
+use crate::audit::Audit;
+use crate::config::{self, Config, Timeouts};
+use crate::downstream::http::Front;
+use crate::pipeline::Pipeline;
+use crate::snapshot::Snapshot;
+use crate::telemetry::Metrics;
+use crate::tls::{self, TlsError};
+use crate::upstream::Upstream;
+use crate::upstream::http::HttpUpstream;
+
+/// Why a gateway can't start or stop in order.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The configuration is wrong; one line for each error.
+    #[error("the configuration is wrong:\n{0}")]
+    Config(String),
+    /// An address can't be listened on.
+    #[error("can't listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A certificate can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The capture can't be opened.
+    #[error("can't record to {dir}: {source}")]
+    Capture {
+        /// The capture's folder.
+        dir: PathBuf,
+        /// What is wrong with it.
+        source: CaptureError,
+    },
+    /// There is neither a folder for captures nor a home folder to put one.
+    #[error("no folder to record to: set `capture.dir`, `--capture DIR`, or `--no-capture`")]
+    NoFolder,
+    /// A signal handler can't be installed, or a child not started.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    /// The address clients connect to, as bound.
+    pub address: SocketAddr,
+    /// The address of health and metrics, as bound.
+    pub admin: Option<SocketAddr>,
+    /// Where traffic is recorded.
+    pub capture: Option<PathBuf>,
+    /// What messages meet.
+    pub pipeline: Arc<Pipeline>,
+    state: Arc<AdminState>,
+    stop: CancellationToken,
+    accepting: tokio::task::JoinHandle<()>,
+    timeouts: Timeouts,
+}
+
+/// Runs a gateway until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it can't start.
+pub async fn run(config: Config) -> Result<(), ServeError> {
+    let mut signals = Signals::new()?;
+    let scheme = if config.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let gateway = Gateway::start(config).await?;
+    let one = gateway.pipeline.snapshot().servers.len() == 1;
+    for name in gateway.pipeline.snapshot().servers.keys() {
+        let path = if one {
+            "/mcp".to_owned()
+        } else {
+            format!("/mcp/{name}")
+        };
+        eprintln!("listening on {scheme}://{}{path}", gateway.address);
+    }
+    if let Some(admin) = gateway.admin {
+        eprintln!("health and metrics on http://{admin}");
+    }
+    match &gateway.capture {
+        Some(dir) => eprintln!("recording to {}", dir.display()),
+        None => eprintln!("recording nothing"),
+    }
+    signals.wait().await;
+    tracing::info!("stopping");
+    // A second signal ends the wait for exchanges under way.
+    tokio::select! {
+        () = gateway.stop() => {}
+        () = signals.wait() => tracing::warn!("stopped before every exchange ended"),
+    }
+    Ok(())
+}
+
+/// SIGTERM and SIGINT, from the moment this is made.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    /// Takes over both signals.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn new() -> std::io::Result<Signals> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for either.
+    pub async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+impl Gateway {
+    /// Binds, opens the capture, and begins to accept.
+    ///
+    /// # Errors
+    /// When any of it can't be.
+    pub async fn start(config: Config) -> Result<Gateway, ServeError> {
+        let snapshot = Arc::new(Snapshot::build(config).map_err(|errors| {
+            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            ServeError::Config(lines.join("\n"))
+        })?);
+        let config = &snapshot.config;
+        let tls = config
+            .tls
+            .as_ref()
+            .map(tls::server)
+            .transpose()?
+            .map(TlsAcceptor::from);
+        let mut upstreams: BTreeMap<Str, Arc<dyn Upstream>> = BTreeMap::new();
+        for (name, spec) in &snapshot.servers {
+            let upstream = HttpUpstream::new(Arc::clone(spec), &config.limits, &config.timeouts)?;
+            upstreams.insert(name.clone(), Arc::new(upstream));
+        }
+        let listener = bind(&config.listen).await?;
+        let address = listener.local_addr()?;
+        let recorder = open_capture(&snapshot)?;
+        let capture = recorder.as_ref().map(|(_, dir)| dir.clone());
+        let recorder = recorder.map(|(recorder, _)| recorder);
+        let metrics = Arc::new(Metrics::new());
+        let state = Arc::new(AdminState::new(
+            Arc::clone(&metrics),
+            recorder.clone(),
+            Arc::clone(&snapshot),
+        ));
+        let admin = match config.admin.as_str() {
+            "off" => None,
+            written => {
+                let failed = |source| ServeError::Listen {
+                    address: written.to_owned(),
+                    source,
+                };
+                Some(
+                    Admin::bind(written, Arc::clone(&state))
+                        .await
+                        .map_err(failed)?,
+                )
+            }
+        };
+        let timeouts = config.timeouts.clone();
+        let pipeline = Arc::new(Pipeline::new(
+            Arc::clone(&snapshot),
+            upstreams,
+            Audit::new(recorder),
+            metrics,
+        ));
+        let stop = CancellationToken::new();
+        let front = Front::new(
+            Arc::clone(&pipeline),
+            address.ip().is_loopback(),
+            stop.clone(),
+        );
+        let accept = Accept {
+            front: Arc::new(front),
+            tls,
+            snapshot,
+            stop: stop.clone(),
+        };
+        let accepting = tokio::spawn(accept.run(listener));
+        state.set_ready(true);
+        Ok(Gateway {
+            address,
+            admin,
+            capture,
+            pipeline,
+            state,
+            stop,
+            accepting,
+            timeouts,
+        })
+    }
+
+    /// Stops accepting, ends streams without an end, lets exchanges end, and closes the capture.
+    pub async fn stop(self) {
+        self.state.set_ready(false);
+        self.stop.cancel();
+        // The accept loop itself waits for connections, no longer than the drain time.
+        let _ = self.accepting.await;
+        close_capture(self.pipeline.audit.recorder(), self.timeouts.drain.get()).await;
+    }
+}
+
+/// Opens the folder the configuration names, and stores beside the rows what their digests mean.
+///
+/// # Errors
+/// When it can't be written.
+pub fn open_capture(snapshot: &Snapshot) -> Result<Option<(Recorder, PathBuf)>, ServeError> {
+    let settings = &snapshot.config.capture;
+    if !settings.enabled {
+        return Ok(None);
+    }
+    let dir = settings
+        .folder(&|name| std::env::var(name).ok())
+        .ok_or(ServeError::NoFolder)?;
+    let mut config = RecorderConfig::new(&dir);
+    config.queue_rows = settings.queue_rows;
+    config.queue_bytes = settings.queue_bytes.bytes();
+    config.max_dir_bytes = settings.max_bytes.bytes() as u64;
+    config.rotate_bytes = settings.rotate_bytes.bytes() as u64;
+    config.rotate_every = settings.rotate_every.get();
+    config.on_overflow = match settings.on_overflow {
+        config::OnOverflow::Drop => capture::OnOverflow::DropAndCount,
+        config::OnOverflow::Block => capture::OnOverflow::Block,
+    };
+    config.journal = match settings.journal {
+        config::Journal::Interval => capture::Journal::Interval,
+        config::Journal::Every => capture::Journal::Every,
+        config::Journal::Off => capture::Journal::Off,
+    };
+    let failed = |source| ServeError::Capture {
+        dir: dir.clone(),
+        source,
+    };
+    let recorder = Recorder::open(config).map_err(failed)?;
+    recorder
+        .store_ruleset(&snapshot.ruleset_digest, snapshot.rules.source())
+        .map_err(failed)?;
+    recorder
+        .store_config(&snapshot.config_digest, &snapshot.config_json())
+        .map_err(failed)?;
+    recorder
+        .store_config(&snapshot.policy_digest, &snapshot.policy_json())
+        .map_err(failed)?;
+    Ok(Some((recorder, dir)))
+}
+
+/// Writes what is still queued, and tells what could not be.
+pub async fn close_capture(recorder: Option<&Recorder>, within: Duration) {
+    let Some(recorder) = recorder.cloned() else {
+        return;
+    };
+    let closed = tokio::task::spawn_blocking(move || recorder.close(within)).await;
+    match closed {
+        Ok(Ok(stats)) if stats.dropped == 0 => {}
+        Ok(Ok(stats)) => tracing::warn!(dropped = stats.dropped, "messages were not recorded"),
+        Ok(Err(error)) => tracing::error!(%error, "the capture did not close in order"),
+        Err(error) => tracing::error!(%error, "the capture did not close in order"),
+    }
+}
+
+async fn bind(address: &str) -> Result<TcpListener, ServeError> {
+    let failed = |source| ServeError::Listen {
+        address: address.to_owned(),
+        source,
+    };
+    TcpListener::bind(address).await.map_err(failed)
+}
+
+/// The accept loop and what each connection needs.
+struct Accept {
+    front: Arc<Front>,
+    tls: Option<TlsAcceptor>,
+    snapshot: Arc<Snapshot>,
+    stop: CancellationToken,
+}
+
+impl Accept {
+    async fn run(self, listener: TcpListener) {
+        let this = Arc::new(self);
+        let mut connections = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                () = this.stop.cancelled() => break,
+                accepted = listener.accept() => accepted,
+                Some(_) = connections.join_next() => continue,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    // No place: the connection is closed at once, which tells the client to wait.
+                    if let Some(place) = this.front.pipeline.places.connection() {
+                        let connection = Arc::clone(&this).connection(stream, place);
+                        connections.spawn(connection);
+                    } else {
+                        this.front.pipeline.metrics.denied("over_capacity");
+                    }
+                }
+                Err(error) => {
+                    // Out of file descriptors, mostly: accepting again at once would spin.
+                    tracing::error!(%error, "can't accept a connection");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+        drop(listener);
+        let drain = this.snapshot.config.timeouts.drain.get();
+        let ended = async { while connections.join_next().await.is_some() {} };
+        if timeout(drain, ended).await.is_err() {
+            tracing::warn!("exchanges were cut off at the end of the drain time");
+        }
+    }
+
+    async fn connection(self: Arc<Self>, stream: TcpStream, place: OwnedSemaphorePermit) {
+        let _held = (place, self.front.pipeline.metrics.connection());
+        let timeouts = &self.snapshot.config.timeouts;
+        // Without this, small answers wait for the client's delayed acknowledgement.
+        let _ = stream.set_nodelay(true);
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(timeouts.write.get()));
+        let stream = Box::pin(stream);
+        match &self.tls {
+            None => self.http(stream).await,
+            Some(tls) => match timeout(timeouts.header_read.get(), tls.accept(stream)).await {
+                Ok(Ok(stream)) => self.http(stream).await,
+                Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+                Err(_) => tracing::debug!("TLS handshake took too long"),
+            },
+        }
+    }
+
+    async fn http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: S) {
+        let config = &self.snapshot.config;
+        let name = self.front.next_connection();
+        let front = Arc::clone(&self.front);
+        let service = service_fn(move |request| Arc::clone(&front).serve(name.clone(), request));
+        let mut server = auto::Builder::new(TokioExecutor::new());
+        let headers = config.limits.headers.bytes();
+        server
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(config.timeouts.header_read.get())
+            // Room for what is just too large, so that it is answered and not cut off.
+            .max_buf_size((headers * 2).max(64 << 10));
+        server
+            .http2()
+            .timer(TokioTimer::new())
+            .max_header_list_size(u32::try_from(headers).unwrap_or(u32::MAX))
+            .max_concurrent_streams(256)
+            .keep_alive_interval(Some(config.timeouts.idle.get()))
+            .keep_alive_timeout(config.timeouts.write.get());
+        let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
+        let result = tokio::select! {
+            result = connection.as_mut() => result,
+            () = self.stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!(%error, "connection ended");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Where messages go. One trait; one file per transport, and one `match` arm to reach it.
+
+pub mod http;
+pub mod sse;
+pub mod stdio;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http_types::StatusCode;
+use inspect::message::Kind;
+
+use crate::envelope::{Context, Head, Reply};
+
+// The module `http` of this folder is the transport; the crate is named apart.
+use ::http as http_types;
+
+/// A server, over whatever transport.
+///
+/// A reply holds bytes as they came; the pipeline reads and inspects them.
+pub trait Upstream: Send + Sync {
+    /// Sends one message. The reply to a request is its answer, or a stream that ends with it, or,
+    /// on transports with one channel for all, [`crate::envelope::Body::Empty`]: the answer then
+    /// comes by [`Upstream::listen`].
+    fn call<'a>(
+        &'a self,
+        cx: &'a Context,
+        message: Outgoing,
+    ) -> BoxFuture<'a, Result<Reply, UpstreamError>>;
+
+    /// Opens the stream of what the server sends unasked (the GET stream of Streamable HTTP).
+    fn listen<'a>(&'a self, _cx: &'a Context) -> BoxFuture<'a, Result<Reply, UpstreamError>> {
+        Box::pin(async { Ok(Reply::empty(StatusCode::METHOD_NOT_ALLOWED)) })
+    }
+
+    /// Ends the client's session.
+    fn close<'a>(&'a self, _cx: &'a Context) -> BoxFuture<'a, Result<Reply, UpstreamError>> {
+        Box::pin(async { Ok(Reply::empty(StatusCode::METHOD_NOT_ALLOWED)) })
+    }
+}
+
+/// A message on its way to a server.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// The bytes to send.
+    pub raw: Bytes,
+    /// What it is.
+    pub kind: Kind,
+    /// Whether the answer is a stream without an end, to which the total time does not apply.
+    pub open_ended: bool,
+    /// What a redaction replaced, unescaped: headers that mirror the body must follow it.
+    pub replaced: Vec<(Box<str>, Box<str>)>,
+}
+
+impl Outgoing {
+    /// A message that goes as it came.
+    pub fn intact(raw: Bytes, head: &Head) -> Outgoing {
+        let open_ended = head.method.as_deref() == Some("subscriptions/listen");
+        Outgoing {
+            raw,
+            kind: head.kind,
+            open_ended,
+            replaced: Vec::new(),
+        }
+    }
+}
+
+/// Why a server gave no usable answer. Caused by the server or the way to it, unless said otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpstreamError {
+    /// No connection: nothing was sent, a retry is safe.
+    #[error("the server can't be reached: {detail}")]
+    Unreachable {
+        /// What the system said; no content.
+        detail: String,
+    },
+    /// It took longer than the configured time.
+    #[error("the server took too long ({what})")]
+    Timeout {
+        /// Which time ran out.
+        what: &'static str,
+    },
+    /// The connection or process ended in the middle.
+    #[error("the server ended the connection: {detail}")]
+    Closed {
+        /// What the system said; no content.
+        detail: String,
+    },
+    /// An answer that is no MCP.
+    #[error("the server's answer is not MCP: {detail}")]
+    Protocol {
+        /// What is wrong with it; no content.
+        detail: String,
+    },
+    /// An answer, event or line above the limit.
+    #[error("the server's {what} is larger than {limit} bytes")]
+    TooLarge {
+        /// What is too large.
+        what: &'static str,
+        /// The configured limit in bytes.
+        limit: usize,
+    },
+}
+
+impl UpstreamError {
+    /// Whether nothing can have reached the server.
+    pub fn retry_is_safe(&self) -> bool {
+        matches!(self, UpstreamError::Unreachable { .. })
+    }
+}
+
+/// The server of a name nobody configured. Routing refuses such a name before it comes to this.
+#[derive(Debug)]
+pub(crate) struct Absent;
+
+impl Upstream for Absent {
+    fn call<'a>(
+        &'a self,
+        _cx: &'a Context,
+        _message: Outgoing,
+    ) -> BoxFuture<'a, Result<Reply, UpstreamError>> {
+        let detail = "no such server".to_owned();
+        Box::pin(async { Err(UpstreamError::Unreachable { detail }) })
+    }
+}

@@ -1,0 +1,131 @@
+//! `wiregate wrap -- CMD`: the same pipeline between a client's standard input and output and a
+//! child's. This is what goes into an MCP client's configuration.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::sync::{Arc, OnceLock};
+
+use capture::Str;
+use http::StatusCode;
+
+use crate::audit::Audit;
+use crate::child::{self, Child};
+use crate::config::Config;
+use crate::downstream::stdio::{self, Output};
+use crate::envelope::{Context, McpHeaders, Transport};
+use crate::pipeline::Pipeline;
+use crate::policy::{Denied, UNREACHABLE};
+use crate::serve::{ServeError, Signals, close_capture, open_capture};
+use crate::snapshot::{ServerSpec, Snapshot};
+use crate::telemetry::Metrics;
+use crate::upstream::Upstream;
+use crate::upstream::stdio::StdioUpstream;
+
+/// What to wrap, and under which configuration.
+#[derive(Debug)]
+pub struct WrapOptions {
+    /// Inspection and capture; its `servers` are not used.
+    pub config: Config,
+    /// The server's name in captures and metrics.
+    pub name: String,
+    /// The command and its arguments.
+    pub command: Vec<OsString>,
+}
+
+/// Relays between this process' standard input and output and the command's until one of them
+/// ends. Returns the exit code: the command's own when it ended first, else 0.
+///
+/// # Errors
+/// When the command or the capture can't be started.
+pub async fn run(options: WrapOptions) -> Result<i32, ServeError> {
+    let mut signals = Signals::new()?;
+    let spec = Arc::new(ServerSpec::child(&options.name));
+    let snapshot = Arc::new(
+        Snapshot::for_child(options.config, Arc::clone(&spec)).map_err(|errors| {
+            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            ServeError::Config(lines.join("\n"))
+        })?,
+    );
+    let capture = open_capture(&snapshot)?;
+    if let Some((_, dir)) = &capture {
+        tracing::info!(dir = %dir.display(), "recording");
+    }
+    let (child, input, output) = Child::spawn(&options.command)?;
+    let limits = &snapshot.config.limits;
+    let write = snapshot.config.timeouts.write.get();
+    let server = Arc::new(StdioUpstream::new(
+        input,
+        output,
+        limits.stdio_line.bytes(),
+        write,
+    ));
+    let upstream: Arc<dyn Upstream> = Arc::clone(&server) as Arc<dyn Upstream>;
+    let upstreams = BTreeMap::from([(spec.name.clone(), upstream)]);
+    let audit = Audit::new(capture.map(|(recorder, _)| recorder));
+    let pipeline = Arc::new(Pipeline::new(
+        Arc::clone(&snapshot),
+        upstreams,
+        audit,
+        Arc::new(Metrics::new()),
+    ));
+    let cx = Arc::new(context(snapshot, spec));
+
+    let out = Arc::new(Output::new(tokio::io::stdout()));
+    let from_server = tokio::spawn({
+        let (pipeline, cx, out) = (Arc::clone(&pipeline), Arc::clone(&cx), Arc::clone(&out));
+        async move { out.reply(pipeline.listen(cx).await).await }
+    });
+    let mut from_server = from_server;
+    let (code, relayed) = tokio::select! {
+        // The client hung up: the child's input is closed, and it gets its time to end.
+        result = stdio::pump(&pipeline, &cx, tokio::io::stdin(), &out) => (0, result),
+        // The child's output ended, or the client takes nothing any more.
+        result = &mut from_server => (-1, result.unwrap_or_else(|e| Err(std::io::Error::other(e)))),
+        () = signals.wait() => (0, Ok(())),
+    };
+    if let Err(error) = relayed {
+        tracing::warn!(%error, "relaying ended");
+    }
+    server.hang_up().await;
+    let status = child.stop().await;
+    // What the child still wrote is relayed before what it left unanswered is told.
+    if !from_server.is_finished() {
+        let _ = from_server.await;
+    }
+    let gone = Denied::new(
+        StatusCode::BAD_GATEWAY,
+        UNREACHABLE,
+        "upstream_closed",
+        "the server ended",
+    );
+    for answer in pipeline.abandon(&cx, &gone) {
+        if out.line(&answer).await.is_err() {
+            break;
+        }
+    }
+    close_capture(
+        pipeline.audit.recorder(),
+        cx.snapshot.config.timeouts.drain.get(),
+    )
+    .await;
+    Ok(if code == 0 {
+        0
+    } else {
+        status.map_or(1, child::exit_code)
+    })
+}
+
+fn context(snapshot: Arc<Snapshot>, server: Arc<ServerSpec>) -> Context {
+    let connection: Str = format!("c{:x}", std::process::id()).into();
+    Context {
+        snapshot,
+        server,
+        transport: Transport::Stdio,
+        http_method: None,
+        headers: McpHeaders::default(),
+        session: Some(connection.clone()),
+        conn_id: connection,
+        principal: None,
+        negotiated: OnceLock::new(),
+    }
+}
