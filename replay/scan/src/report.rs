@@ -3,6 +3,7 @@
 //! Everything here is bounded and independent of the order of the rows: samples are the first by
 //! (writer, sequence number), not the first that came along.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use capture::{Record, Str};
@@ -71,7 +72,7 @@ pub struct Unjudged {
     pub not_judged_live: u64,
     /// The body was not recorded.
     pub withheld: u64,
-    /// The body was recorded in part.
+    /// The body was recorded in part, or the live scan stopped at its budget.
     pub truncated: u64,
     /// The recorded body is no message.
     pub unparseable: u64,
@@ -114,7 +115,7 @@ impl Unjudged {
             ("no message (transport event, gap)", self.not_messages),
             ("no verdict recorded (other leg)", self.not_judged_live),
             ("body withheld", self.withheld),
-            ("body truncated", self.truncated),
+            ("recorded or scanned in part", self.truncated),
             ("body not parseable", self.unparseable),
             ("recorded rule set missing", self.rules_missing),
             ("recorded policy missing", self.policy_missing),
@@ -274,22 +275,25 @@ impl Tally {
     fn findings(&mut self, row: &Record, judged: &Judged) -> bool {
         let mut recorded: Vec<&str> = row.rule_ids.iter().map(|id| &**id).collect();
         recorded.sort_unstable();
-        let mut differ = false;
-        let mut now = judged.found.as_slice();
-        let mut then = recorded.as_slice();
-        // Both are sorted: take the first rule of either off both, until nothing is left.
-        while let Some(id) = first_of(now, then) {
-            let caught = now.iter().take_while(|found| found.rule == id).count();
-            let was = then.iter().take_while(|&&then| then == id).count();
-            let (these, rest) = now.split_at(caught);
-            self.rule_on_row(&id, these, was, row, judged);
-            differ |= caught != was;
-            (now, then) = (rest, &then[was..]);
+        let pairs = pair(&judged.found, &recorded);
+        // A key that is itself a secret is masked in paths by the rule that finds it. Where a rule
+        // is missing now and the body is raw, such a key would show.
+        let bare = !judged.redacted && pairs.iter().any(|(_, now, was)| now.len() < *was);
+        for (id, now, was) in &pairs {
+            self.rule_on_row(id, now, *was, row, judged, bare);
         }
-        differ
+        pairs.iter().any(|(_, now, was)| now.len() != *was)
     }
 
-    fn rule_on_row(&mut self, id: &str, now: &[Found], was: usize, row: &Record, judged: &Judged) {
+    fn rule_on_row(
+        &mut self,
+        id: &str,
+        now: &[Found],
+        was: usize,
+        row: &Record,
+        judged: &Judged,
+        bare: bool,
+    ) {
         let Some(diff) = self.rule(id) else {
             return self.error(format!("more than {MAX_RULES} rule ids in the capture"));
         };
@@ -304,7 +308,12 @@ impl Tally {
         // Of several findings of one rule, nothing tells which is the new one: the first do.
         let in_text = now.iter().filter(|found| !found.from_redactions);
         for found in in_text.take(newly_caught.min(self.samples_per_rule)) {
-            self.sample(sample(row, id, What::NewlyCaught, Some(&found.path)));
+            let path = if bare {
+                Cow::Owned(protocol_only(&found.path))
+            } else {
+                found.path.as_str().into()
+            };
+            self.sample(sample(row, id, What::NewlyCaught, Some(&path)));
         }
         // Where a missed one stood is known only if the record hides it.
         let mut paths = judged
@@ -366,13 +375,57 @@ impl Tally {
     }
 }
 
-/// The smaller of the first rule now and the first rule then.
-fn first_of(now: &[Found], then: &[&str]) -> Option<String> {
-    let now = now.first().map(|found| found.rule.as_str());
-    now.into_iter()
-        .chain(then.first().copied())
-        .min()
-        .map(str::to_owned)
+/// Per rule id, in order: its findings now, and how many there were.
+fn pair<'a>(mut now: &'a [Found], mut then: &[&'a str]) -> Vec<(&'a str, &'a [Found], usize)> {
+    let mut pairs = Vec::new();
+    // Both are sorted: take the first rule of either off both, until nothing is left.
+    loop {
+        let first = now.first().map(|found| found.rule.as_str());
+        let Some(id) = first.into_iter().chain(then.first().copied()).min() else {
+            return pairs;
+        };
+        let (these, rest) = now.split_at(now.iter().take_while(|found| found.rule == id).count());
+        let was = then.iter().take_while(|&&then| then == id).count();
+        pairs.push((id, these, was));
+        (now, then) = (rest, &then[was..]);
+    }
+}
+
+/// The path with every key masked that MCP itself does not name.
+fn protocol_only(path: &str) -> String {
+    const WORDS: [&str; 24] = [
+        "params",
+        "arguments",
+        "name",
+        "uri",
+        "method",
+        "id",
+        "_meta",
+        "result",
+        "content",
+        "text",
+        "structuredContent",
+        "contents",
+        "messages",
+        "tools",
+        "description",
+        "inputSchema",
+        "outputSchema",
+        "prompts",
+        "resources",
+        "error",
+        "message",
+        "data",
+        "instructions",
+        "title",
+    ];
+    let known = |part: &&str| {
+        WORDS.contains(part) || part.bytes().all(|b| b.is_ascii_digit()) && part.len() < 6
+    };
+    let parts = path
+        .split('/')
+        .map(|part| Some(part).filter(known).unwrap_or("*"));
+    parts.collect::<Vec<_>>().join("/")
 }
 
 /// Counts a change of action; true when there is one. A recorded word that is no action, or none
@@ -411,5 +464,59 @@ fn shortened(text: &str, max: usize) -> String {
     match text.char_indices().nth(max) {
         None => text.to_owned(),
         Some((at, _)) => format!("{}…", &text[..at]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(rule: &str) -> Found {
+        Found {
+            rule: rule.to_owned(),
+            path: "/x".to_owned(),
+            from_redactions: false,
+        }
+    }
+
+    #[test]
+    fn findings_pair_up_by_rule() {
+        let now = [found("a"), found("b"), found("b"), found("d")];
+        let pairs = pair(&now, &["b", "c", "c", "d"]);
+        let counts: Vec<_> = pairs
+            .iter()
+            .map(|(id, now, was)| (*id, now.len(), *was))
+            .collect();
+        assert_eq!(counts, [("a", 1, 0), ("b", 2, 1), ("c", 0, 2), ("d", 1, 1)]);
+    }
+
+    #[test]
+    fn only_the_protocols_own_keys_stay() {
+        assert_eq!(
+            protocol_only("/params/arguments/tok_1/12/text"),
+            "/params/arguments/*/12/text"
+        );
+        assert_eq!(protocol_only("/result/123456789"), "/result/*");
+    }
+
+    #[test]
+    fn samples_kept_are_the_first_whatever_the_order() {
+        let sample = |seq| Sample {
+            rule: "a".to_owned(),
+            what: What::NewlyCaught,
+            writer_id: "w".to_owned(),
+            seq,
+            path: None,
+            server: None,
+            method: None,
+            name: None,
+            direction: None,
+        };
+        for order in [[1, 2, 3, 4], [4, 3, 2, 1], [3, 1, 4, 2]] {
+            let mut tally = Tally::new(JudgedWith::default(), 2);
+            order.map(|seq| tally.sample(sample(seq)));
+            let seqs: Vec<i64> = tally.finish().samples.iter().map(|s| s.seq).collect();
+            assert_eq!(seqs, [1, 2]);
+        }
     }
 }
