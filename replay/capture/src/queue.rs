@@ -8,6 +8,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::config::{OnOverflow, RecorderConfig};
+use crate::journal::MAX_ROW_BYTES;
 use crate::record::Record;
 use crate::ticket::Durability;
 
@@ -43,6 +44,9 @@ pub struct Stats {
     pub durable_seq: i64,
 }
 
+/// A group is cut short at this size, to bound what the consumer holds beside the queue.
+const GROUP_BYTES: usize = 8 << 20;
+
 /// State behind the mutex.
 #[derive(Debug, Default)]
 pub(crate) struct State {
@@ -56,6 +60,8 @@ pub(crate) struct State {
     idle: bool,
     pub(crate) closing: bool,
     pub(crate) closed: bool,
+    /// Why the last file was left in the journal, if it was.
+    pub(crate) unfinished: Option<String>,
 }
 
 /// The queue.
@@ -127,7 +133,8 @@ impl Queue {
     }
 
     fn fits(&self, state: &State, size: usize) -> bool {
-        state.stats.in_queue < self.limits.queue_rows as u64
+        size <= MAX_ROW_BYTES
+            && state.stats.in_queue < self.limits.queue_rows as u64
             && state.stats.in_queue_bytes + size as u64 <= self.limits.queue_bytes as u64
     }
 
@@ -184,8 +191,14 @@ impl Queue {
                 .wait_timeout_while(state, self.limits.commit_every, few);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        let count = state.rows.len().min(group);
-        batch.extend(state.rows.drain(..count));
+        let mut bytes = 0;
+        while batch.len() < group
+            && bytes < GROUP_BYTES
+            && let Some(row) = state.rows.pop_front()
+        {
+            bytes += row.size();
+            batch.push(row);
+        }
         Wake::Rows
     }
 
@@ -206,11 +219,36 @@ impl Queue {
             state.stats.dropped += rows;
         }
         change(&mut state);
-        let wakers = state.durability.ready();
-        drop(state);
+        self.tell(state);
         self.room.notify_all();
+    }
+
+    /// Lets `change` see the state, and tells whoever waits for it.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        change(&mut state);
+        self.tell(state);
+    }
+
+    fn tell(&self, mut state: MutexGuard<'_, State>) {
+        let all = state.closed;
+        let wakers = state.durability.ready(all);
+        drop(state);
         self.news.notify_all();
         wakers.into_iter().for_each(std::task::Waker::wake);
+    }
+
+    /// The consumer is gone: what it has not taken is lost.
+    pub(crate) fn closed(&self, unfinished: Option<String>) {
+        self.update(|state| {
+            state.closing = true;
+            state.closed = true;
+            state.unfinished = unfinished;
+            state.rows.clear();
+            state.stats.dropped += std::mem::take(&mut state.stats.in_queue);
+            state.stats.in_queue_bytes = 0;
+        });
+        self.room.notify_all();
     }
 
     /// Rows lost at the door that no later row has reported.

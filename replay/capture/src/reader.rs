@@ -1,52 +1,233 @@
-//! stub
-use crate::{CaptureError, Record};
-use std::path::Path;
+//! [`Reader`]: a capture's rows, file by file, row group by row group.
 
-/// What to read: columns and conditions, all of which must hold. The default reads everything.
-#[derive(Clone, Debug, Default)]
-pub struct Query {
-    /// Only these columns (by name); the others come as `None` or default. Columns that a condition needs are read too.
-    pub columns: Option<Vec<String>>,
-    /// `ts` at or after this time, in microseconds since 1970.
-    pub from_us: Option<i64>,
-    /// `ts` before this time, in microseconds since 1970.
-    pub to_us: Option<i64>,
-    /// This `session_id`.
-    pub session: Option<String>,
-    /// This `server`.
-    pub server: Option<String>,
-    /// This `name` (tool, prompt or resource).
-    pub name: Option<String>,
-    /// This rule among `rule_ids`.
-    pub rule: Option<String>,
-    /// This `action`.
-    pub action: Option<String>,
-    /// This `direction`.
-    pub direction: Option<String>,
-    /// This `kind`.
-    pub kind: Option<String>,
-    /// This `leg`.
-    pub leg: Option<String>,
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use arrow_array::RecordBatch;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+    ParquetRecordBatchReaderBuilder,
+};
+use parquet::file::metadata::{PageIndexPolicy, RowGroupMetaData};
+use parquet::file::statistics::Statistics;
+
+use crate::CaptureError;
+use crate::batch::Decoder;
+use crate::layout::Files;
+use crate::query::Query;
+use crate::record::Record;
+
+/// Rows are decoded in batches of about this size, before compression.
+const BATCH_BYTES: i64 = 8 << 20;
+const BATCH_ROWS: i64 = 1024;
+
+/// The rows of a capture folder or of one file, in (partition, file name, arrival) order.
+///
+/// Reads finished files only, one batch at a time. A damaged file gives one error item that names it; what was read
+/// of it before stays valid, and the next file follows. Files that retention removes meanwhile are passed over.
+#[derive(Debug)]
+pub struct Reader {
+    files: Files,
+    query: Query,
+    /// Set when not every column is wanted.
+    columns: Option<Vec<&'static str>>,
+    current: Option<OpenFile>,
+    rows: std::vec::IntoIter<Record>,
 }
 
-/// Rows of a capture.
-#[derive(Debug)]
-pub struct Reader {}
-
 impl Reader {
-    /// Reads everything.
+    /// Reads every row and column.
     pub fn open(path: impl AsRef<Path>) -> Result<Reader, CaptureError> {
         Reader::open_with(path, Query::default())
     }
-    /// Reads what the query asks for.
-    pub fn open_with(_path: impl AsRef<Path>, _query: Query) -> Result<Reader, CaptureError> {
-        Ok(Reader {})
+
+    /// Reads the rows and columns that the query asks for.
+    pub fn open_with(path: impl AsRef<Path>, query: Query) -> Result<Reader, CaptureError> {
+        let columns = query.needed()?;
+        let path = path.as_ref();
+        let metadata = std::fs::metadata(path).map_err(CaptureError::io("open", path))?;
+        let files = if metadata.is_dir() {
+            Files::below(path)?
+        } else {
+            Files::single(path.to_owned())
+        };
+        Ok(Reader {
+            files,
+            query,
+            columns,
+            current: None,
+            rows: Vec::new().into_iter(),
+        })
+    }
+
+    /// The finished files below a capture folder, in order: for reading them on several threads.
+    pub fn files(
+        dir: impl AsRef<Path>,
+    ) -> Result<impl Iterator<Item = Result<PathBuf, CaptureError>>, CaptureError> {
+        Files::below(dir.as_ref())
+    }
+
+    /// The next batch's rows, or `None` when all files are read.
+    fn refill(&mut self) -> Option<Result<Vec<Record>, CaptureError>> {
+        loop {
+            let Some(mut file) = self.current.take() else {
+                match self.files.next()?.map(|path| OpenFile::open(path, self)) {
+                    Ok(Ok(file)) => self.current = file,
+                    Ok(Err(error)) | Err(error) => return Some(Err(error)),
+                }
+                continue;
+            };
+            let rows = match file.next_batch() {
+                None => continue,
+                Some(batch) => batch.and_then(|batch| self.select(&file.path, &batch)),
+            };
+            // after an error the rest of the file is not to be trusted
+            if rows.is_ok() {
+                self.current = Some(file);
+            }
+            return Some(rows);
+        }
+    }
+
+    fn select(&self, path: &Path, batch: &RecordBatch) -> Result<Vec<Record>, CaptureError> {
+        let mut decoder = Decoder::new(batch).map_err(CaptureError::damaged(path))?;
+        let wanted = self.query.rows(batch);
+        Ok(wanted.into_iter().map(|row| decoder.record(row)).collect())
     }
 }
 
 impl Iterator for Reader {
     type Item = Result<Record, CaptureError>;
+
     fn next(&mut self) -> Option<Self::Item> {
-        None
+        loop {
+            if let Some(row) = self.rows.next() {
+                return Some(Ok(row));
+            }
+            match self.refill()? {
+                Ok(rows) => self.rows = rows.into_iter(),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+struct OpenFile {
+    path: PathBuf,
+    file: File,
+    metadata: ArrowReaderMetadata,
+    mask: ProjectionMask,
+    groups: VecDeque<usize>,
+    batches: Option<ParquetRecordBatchReader>,
+}
+
+impl std::fmt::Debug for OpenFile {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("OpenFile")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl OpenFile {
+    /// `None` if the file is gone.
+    fn open(path: PathBuf, reader: &Reader) -> Result<Option<OpenFile>, CaptureError> {
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(CaptureError::io("open", &path)(error)),
+        };
+        let options = ArrowReaderOptions::new()
+            .with_skip_arrow_metadata(true)
+            .with_page_index_policy(PageIndexPolicy::Skip);
+        let metadata = guarded(&path, || ArrowReaderMetadata::load(&file, options))?;
+        let schema = metadata.parquet_schema();
+        let roots = schema.root_schema().get_fields().iter().enumerate();
+        let wanted = roots.filter(|(_, field)| match &reader.columns {
+            None => true,
+            Some(columns) => columns.contains(&field.name()),
+        });
+        let mask = ProjectionMask::roots(schema, wanted.map(|(at, _)| at));
+        let groups = metadata.metadata().row_groups().iter().enumerate();
+        let groups = groups.filter(|(_, group)| may_match(group, &reader.query));
+        let groups = groups.map(|(at, _)| at).collect();
+        Ok(Some(OpenFile {
+            path,
+            file,
+            metadata,
+            mask,
+            groups,
+            batches: None,
+        }))
+    }
+
+    fn next_batch(&mut self) -> Option<Result<RecordBatch, CaptureError>> {
+        loop {
+            if let Some(batches) = &mut self.batches {
+                match guarded(&self.path, || batches.next().transpose()) {
+                    Ok(Some(batch)) => return Some(Ok(batch)),
+                    Ok(None) => self.batches = None,
+                    Err(error) => return Some(Err(error)),
+                }
+            }
+            let group = self.groups.pop_front()?;
+            match self.read_group(group) {
+                Ok(batches) => self.batches = Some(batches),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+
+    fn read_group(&self, group: usize) -> Result<ParquetRecordBatchReader, CaptureError> {
+        let file = self
+            .file
+            .try_clone()
+            .map_err(CaptureError::io("open", &self.path))?;
+        let about = self.metadata.metadata().row_group(group);
+        let row_bytes = about.total_byte_size() / about.num_rows().max(1);
+        let batch_rows = (BATCH_BYTES / row_bytes.max(1)).clamp(1, BATCH_ROWS);
+        guarded(&self.path, || {
+            ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
+                .with_row_groups(vec![group])
+                .with_projection(self.mask.clone())
+                .with_batch_size(batch_rows as usize)
+                .build()
+        })
+    }
+}
+
+/// Whether the group's range of times meets the query's. A group without statistics may.
+fn may_match(group: &RowGroupMetaData, query: &Query) -> bool {
+    let times = group
+        .columns()
+        .iter()
+        .find(|column| column.column_path().string() == "ts");
+    let Some(Statistics::Int64(times)) = times.and_then(|column| column.statistics()) else {
+        return true;
+    };
+    let late = query
+        .to_us
+        .zip(times.min_opt())
+        .is_some_and(|(to, first)| *first >= to);
+    let early = query
+        .from_us
+        .zip(times.max_opt())
+        .is_some_and(|(from, last)| *last < from);
+    !late && !early
+}
+
+/// Runs a step of the Parquet decoder on bytes that may be damaged: its errors name the file, and so do its panics,
+/// which it is known for on damaged input. Whatever was borrowed is dropped with the file afterwards.
+fn guarded<T, E: std::fmt::Display>(
+    path: &Path,
+    step: impl FnOnce() -> Result<T, E>,
+) -> Result<T, CaptureError> {
+    match catch_unwind(AssertUnwindSafe(step)) {
+        Ok(result) => result.map_err(CaptureError::damaged(path)),
+        Err(_) => Err(CaptureError::damaged(path)("the decoder gave up")),
     }
 }

@@ -128,17 +128,42 @@ pub struct Record {
 }
 
 impl Record {
-    /// Bytes this row takes up in memory, near enough for limits.
+    /// Bytes this row takes up, in memory and (at most) in the journal.
     pub fn size(&self) -> usize {
-        let heap = |text: &Option<Str>| text.as_deref().map_or(0, str::len);
-        size_of::<Record>()
-            + self.body.as_ref().map_or(0, Bytes::len)
-            + self.scan_context.as_ref().map_or(0, Bytes::len)
-            + self.rule_ids.len() * size_of::<Str>()
-            + heap(&self.http_headers)
-            + heap(&self.redactions)
-            + heap(&self.rpc_id)
-            + heap(&self.name)
-            + heap(&self.method)
+        let texts = [
+            &self.writer_id,
+            &self.conn_id,
+            &self.session_id,
+            &self.exchange_id,
+            &self.operation_id,
+            &self.link_kind,
+            &self.parent_exchange_id,
+            &self.trace_id,
+            &self.span_id,
+            &self.transport,
+            &self.http_method,
+            &self.http_headers,
+            &self.protocol_version,
+            &self.server,
+            &self.principal,
+            &self.tenant,
+            &self.auth_kind,
+            &self.client_name,
+            &self.client_version,
+            &self.rpc_id,
+            &self.method,
+            &self.name,
+            &self.redactions,
+            &self.deny_reason,
+        ];
+        let texts: usize = texts.into_iter().flatten().map(|text| text.len()).sum();
+        let rules: usize = self
+            .rule_ids
+            .iter()
+            .map(|rule| size_of::<Str>() + rule.len())
+            .sum();
+        let bytes = [&self.body, &self.scan_context];
+        let bytes: usize = bytes.into_iter().flatten().map(Bytes::len).sum();
+        size_of::<Record>() + texts + rules + bytes
     }
 }

@@ -1,45 +1,143 @@
-//! stub
-use crate::queue::{Queue, Stats};
-use crate::{CaptureError, Record, RecorderConfig, Ticket};
-use std::sync::Arc;
+//! [`Recorder`]: the handle that everyone who serves traffic holds.
+
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+use std::thread;
 use std::time::Duration;
 
-/// Records rows.
+use crate::config::RecorderConfig;
+use crate::disk::{self, Home};
+use crate::queue::{Queue, Stats};
+use crate::record::Record;
+use crate::ticket::Ticket;
+use crate::worker::Worker;
+use crate::{CaptureError, recover, sidecar};
+
+/// How long dropping the last handle waits for the rows in the queue.
+const DROP_WAIT: Duration = Duration::from_secs(5);
+
+/// Records rows to a capture folder. Clones share one queue, one thread and one journal.
+///
+/// Dropping the last clone finishes the file as [`Recorder::close`] does, waiting at most five seconds.
 #[derive(Clone, Debug)]
 pub struct Recorder {
+    handle: Arc<Handle>,
+}
+
+#[derive(Debug)]
+struct Handle {
     queue: Arc<Queue>,
+    config: RecorderConfig,
 }
 
 impl Recorder {
-    /// Opens a capture folder.
+    /// Opens a capture folder: recovers the journals of dead writers, then starts one of its own.
     pub fn open(config: RecorderConfig) -> Result<Recorder, CaptureError> {
         config.check()?;
+        let not_writable = |source| CaptureError::NotWritable {
+            path: config.dir.clone(),
+            source,
+        };
+        disk::create_dir(&config.dir).map_err(not_writable)?;
+        let home = Home::create(&config.dir).map_err(not_writable)?;
+        let recovered = recover::dead_writers(&config);
+        let queue = Arc::new(Queue::new(config.clone()));
+        queue.update(|state| {
+            state.stats.recovered = recovered.rows;
+            state.stats.files = recovered.files;
+            state.stats.errors = recovered.errors.len() as u64;
+            state.stats.last_error = recovered.errors.last().map(ToString::to_string);
+        });
+        let worker = Worker::new(queue.clone(), config.clone(), home);
+        let guard = Guard {
+            queue: queue.clone(),
+            unfinished: Some("recorder thread died".into()),
+        };
+        thread::Builder::new()
+            .name("wiregate-capture".into())
+            .spawn(move || {
+                let mut guard = guard;
+                guard.unfinished = worker.run();
+            })
+            .map_err(CaptureError::io("start a thread for", &config.dir))?;
         Ok(Recorder {
-            queue: Arc::new(Queue::new(config)),
+            handle: Arc::new(Handle { queue, config }),
         })
     }
-    /// Hands a row over.
+
+    /// Hands a row over, without waiting unless [`OnOverflow::Block`](crate::OnOverflow::Block) is set.
+    ///
+    /// # Errors
+    ///
+    /// Gives the row back when the queue is full, the row is too large, or the recorder is closed; counted as dropped.
     #[expect(clippy::result_large_err, reason = "the row handed back is the point")]
     pub fn try_record(&self, row: Record) -> Result<Ticket, Record> {
-        self.queue
+        let queue = &self.handle.queue;
+        queue
             .push(row)
-            .map(|n| Ticket::new(self.queue.clone(), n))
+            .map(|number| Ticket::new(queue.clone(), number))
     }
-    /// Stores a rule set.
-    pub fn store_ruleset(&self, _digest: &str, _source: &str) -> Result<(), CaptureError> {
-        Ok(())
+
+    /// Keeps a rule set as `rulesets/<digest>.yaml`, durably; call it before the first row that names the digest.
+    pub fn store_ruleset(&self, digest: &str, source: &str) -> Result<(), CaptureError> {
+        sidecar::store(&self.handle.config.dir, sidecar::RULESET, digest, source)
     }
-    /// Stores a config.
-    pub fn store_config(&self, _digest: &str, _json: &str) -> Result<(), CaptureError> {
-        Ok(())
+
+    /// Keeps a configuration (secrets out) as `config/<digest>.json`, as [`Recorder::store_ruleset`] does.
+    pub fn store_config(&self, digest: &str, json: &str) -> Result<(), CaptureError> {
+        sidecar::store(&self.handle.config.dir, sidecar::CONFIG, digest, json)
     }
-    /// The books.
+
+    /// The books. `enqueued = written + dropped + in_queue` holds at every call.
     pub fn stats(&self) -> Stats {
-        self.queue.lock().stats.clone()
+        self.handle.queue.lock().stats.clone()
     }
-    /// Finishes.
-    pub fn close(&self, _timeout: Duration) -> Result<Stats, CaptureError> {
+
+    /// The capture folder.
+    pub fn dir(&self) -> &Path {
+        &self.handle.config.dir
+    }
+
+    /// Takes no more rows, writes those in the queue, finishes the file and gives up the journal.
+    pub fn close(&self, timeout: Duration) -> Result<Stats, CaptureError> {
+        self.handle.close(timeout)
+    }
+}
+
+impl Handle {
+    fn close(&self, timeout: Duration) -> Result<Stats, CaptureError> {
         self.queue.close();
-        Ok(self.stats())
+        let state = self.queue.lock();
+        let waited = self
+            .queue
+            .news
+            .wait_timeout_while(state, timeout, |state| !state.closed);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        match &state.unfinished {
+            _ if !state.closed => Err(CaptureError::TimedOut),
+            Some(detail) => Err(CaptureError::Unfinished {
+                detail: detail.clone(),
+            }),
+            None => Ok(state.stats.clone()),
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // nobody is left to tell; the journal keeps what is unfinished
+        let _ = self.close(DROP_WAIT);
+    }
+}
+
+/// Tells everyone that the thread is gone, even if it panicked.
+struct Guard {
+    queue: Arc<Queue>,
+    unfinished: Option<String>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.queue.closed(self.unfinished.take());
     }
 }

@@ -53,14 +53,14 @@ impl Durability {
         }
     }
 
-    /// The wakers of rows settled by now.
-    pub(crate) fn ready(&mut self) -> Vec<Waker> {
+    /// The wakers of rows settled by now, or all of them.
+    pub(crate) fn ready(&mut self, all: bool) -> Vec<Waker> {
         if self.waiting.is_empty() {
             return Vec::new();
         }
         let settled = self.settled;
         self.waiting
-            .extract_if(.., |(number, _)| *number <= settled)
+            .extract_if(.., |(number, _)| all || *number <= settled)
             .map(|(_, waker)| waker)
             .collect()
     }

@@ -1,0 +1,223 @@
+//! One Parquet file in the making: how columns are encoded, and how the file appears.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+use parquet::schema::types::ColumnPath;
+
+use crate::batch::to_batch;
+use crate::config::RecorderConfig;
+use crate::disk::{self, FileName};
+use crate::record::Record;
+use crate::schema::arrow_schema;
+use crate::{CaptureError, SCHEMA_VERSION};
+
+/// Rows are encoded in groups of this many, or this many bytes.
+const CHUNK_ROWS: usize = 1024;
+const CHUNK_BYTES: usize = 4 << 20;
+const PAGE_BYTES: usize = 256 << 10;
+
+/// Ever growing numbers.
+const DELTA: [&str; 3] = ["seq", "ts", "mono_ns"];
+/// Values that hardly repeat: a dictionary would be built only to be given up.
+const UNIQUE: [&str; 4] = ["body", "body_raw", "body_sha256", "body_mac"];
+/// Text that clients and servers choose: minima and maxima would copy it into the footer.
+const FREE_TEXT: [&str; 15] = [
+    "body",
+    "body_raw",
+    "body_sha256",
+    "body_mac",
+    "http_headers",
+    "redactions",
+    "scan_context",
+    "rpc_id",
+    "method",
+    "name",
+    "principal",
+    "tenant",
+    "client_name",
+    "client_version",
+    "protocol_version",
+];
+
+/// The encodings of `shared/capture.md`: zstd 1, format 1.0, small pages.
+fn properties() -> WriterProperties {
+    let mut properties = WriterProperties::builder()
+        .set_writer_version(WriterVersion::PARQUET_1_0)
+        .set_created_by(concat!("wiregate capture ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_data_page_size_limit(PAGE_BYTES)
+        .set_dictionary_page_size_limit(PAGE_BYTES)
+        .set_write_batch_size(CHUNK_ROWS)
+        // row groups are cut by hand, by bytes before compression
+        .set_max_row_group_row_count(None)
+        .set_offset_index_disabled(true)
+        .set_statistics_enabled(EnabledStatistics::Chunk);
+    for name in DELTA {
+        properties = properties
+            .set_column_dictionary_enabled(ColumnPath::from(name), false)
+            .set_column_encoding(ColumnPath::from(name), Encoding::DELTA_BINARY_PACKED);
+    }
+    for name in UNIQUE {
+        properties = properties.set_column_dictionary_enabled(ColumnPath::from(name), false);
+    }
+    for name in FREE_TEXT {
+        properties = properties
+            .set_column_statistics_enabled(ColumnPath::from(name), EnabledStatistics::None);
+    }
+    properties.build()
+}
+
+/// A file that nobody sees yet.
+pub(crate) struct FileWriter {
+    writer: ArrowWriter<File>,
+    tmp: PathBuf,
+    name: FileName,
+    first_ts_us: i64,
+    chunk: Vec<Record>,
+    chunk_bytes: usize,
+    group_rows: usize,
+    group_bytes: usize,
+    max_group: (usize, usize),
+}
+
+impl FileWriter {
+    /// Begins a file in the writer's folder. `first` gives the partition and the name.
+    pub(crate) fn create(
+        home: &Path,
+        writer_id: &str,
+        first: &Record,
+        config: &RecorderConfig,
+    ) -> Result<FileWriter, CaptureError> {
+        let tmp = home.join(format!("{:012}.parquet.tmp", first.seq));
+        // what a failed attempt at the same rows has left
+        let _ = fs::remove_file(&tmp);
+        let file = disk::create_file(&tmp).map_err(CaptureError::io("create", &tmp))?;
+        let options = ArrowWriterOptions::new()
+            .with_properties(properties())
+            .with_skip_arrow_metadata(true)
+            .with_schema_root("wiregate".to_owned());
+        let writer = ArrowWriter::try_new_with_options(file, arrow_schema(), options)
+            .map_err(|error| failed(&tmp, error))?;
+        let name = FileName {
+            writer: writer_id.to_owned(),
+            first: first.seq,
+            last: first.seq,
+        };
+        Ok(FileWriter {
+            writer,
+            tmp,
+            name,
+            first_ts_us: first.ts_us,
+            chunk: Vec::new(),
+            chunk_bytes: 0,
+            group_rows: 0,
+            group_bytes: 0,
+            max_group: (config.row_group_rows, config.row_group_bytes),
+        })
+    }
+
+    /// Adds a row; encodes and writes when enough have gathered.
+    pub(crate) fn push(&mut self, row: Record) -> Result<(), CaptureError> {
+        self.name.last = row.seq;
+        let bytes = row.size();
+        self.chunk_bytes += bytes;
+        self.group_bytes += bytes;
+        self.group_rows += 1;
+        self.chunk.push(row);
+        let group_full =
+            self.group_rows >= self.max_group.0 || self.group_bytes >= self.max_group.1;
+        if group_full || self.chunk.len() >= CHUNK_ROWS || self.chunk_bytes >= CHUNK_BYTES {
+            self.encode()?;
+        }
+        if group_full {
+            (self.group_rows, self.group_bytes) = (0, 0);
+            self.writer
+                .flush()
+                .map_err(|error| failed(&self.tmp, error))?;
+        }
+        Ok(())
+    }
+
+    fn encode(&mut self) -> Result<(), CaptureError> {
+        let batch = to_batch(&self.chunk)?;
+        self.chunk.clear();
+        self.chunk_bytes = 0;
+        self.writer
+            .write(&batch)
+            .map_err(|error| failed(&self.tmp, error))
+    }
+
+    /// Writes the footer, syncs, and moves the file to its partition below `dir`.
+    pub(crate) fn finish(mut self, dir: &Path) -> Result<PathBuf, CaptureError> {
+        let target = dir
+            .join(disk::partition(self.first_ts_us))
+            .join(self.name.to_string());
+        let finished = self
+            .close()
+            .and_then(|()| disk::publish(&self.tmp, &target));
+        match finished {
+            Ok(()) => Ok(target),
+            Err(error) => {
+                self.discard();
+                Err(error)
+            }
+        }
+    }
+
+    fn close(&mut self) -> Result<(), CaptureError> {
+        self.encode()?;
+        for (key, value) in [
+            (
+                "wiregate.writer_version",
+                env!("CARGO_PKG_VERSION").to_owned(),
+            ),
+            ("wiregate.schema_version", SCHEMA_VERSION.to_string()),
+            ("wiregate.writer_id", self.name.writer.clone()),
+            ("wiregate.first_seq", self.name.first.to_string()),
+            ("wiregate.last_seq", self.name.last.to_string()),
+        ] {
+            self.writer
+                .append_key_value_metadata(KeyValue::new(key.to_owned(), value));
+        }
+        self.writer
+            .finish()
+            .map_err(|error| failed(&self.tmp, error))?;
+        self.writer
+            .inner()
+            .sync_all()
+            .map_err(CaptureError::io("sync", &self.tmp))
+    }
+
+    /// Removes what was written.
+    pub(crate) fn discard(self) {
+        let _ = fs::remove_file(&self.tmp);
+    }
+}
+
+/// Keeps the system's error where there is one; Parquet's own messages carry no content of rows on writing.
+fn failed(path: &Path, error: ParquetError) -> CaptureError {
+    let source = match error {
+        ParquetError::External(source) => match source.downcast::<std::io::Error>() {
+            Ok(source) => *source,
+            Err(source) => {
+                return CaptureError::Encode {
+                    detail: source.to_string(),
+                };
+            }
+        },
+        ParquetError::ArrowError(detail) => return CaptureError::Encode { detail },
+        other => std::io::Error::other(other.to_string()),
+    };
+    CaptureError::Io {
+        action: "write",
+        path: path.to_owned(),
+        source,
+    }
+}
