@@ -17,6 +17,8 @@ const BASE32: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 const BASE58: &str = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
 /// Digits, upper case, lower case: also the digit order of base 62.
 const ALNUM: &str = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+/// The digits of Bech32, in the upper case age uses.
+const BECH32: &str = "QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L";
 const BASE64: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const BASE64_URL: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
@@ -47,7 +49,7 @@ impl std::error::Error for TemplateError {}
 /// Expands every template of `text`; equal text and seed give equal output on every machine.
 ///
 /// Classes with a length: `hex`, `upperhex`, `alnum`, `lower`, `upper`, `loweralnum`,
-/// `upperalnum`, `digits`, `base32`, `base58`, `base64`, `base64url` (each with an optional
+/// `upperalnum`, `digits`, `base32`, `base58`, `bech32`, `base64`, `base64url` (each with an optional
 /// prefix that counts towards the length) and `luhn` (digits whose last is the check digit).
 /// Without a length: `ghcrc:PREFIX` (a GitHub token with its checksum), `jwt`, `uuid`, and the
 /// signs that would complete a secret's shape in the source: `at` (`@`), `dashes` (`-----`).
@@ -101,6 +103,7 @@ fn one(body: &str, random: &mut Random) -> Result<String, TemplateError> {
         "digits" | "luhn" => DIGITS.to_owned(),
         "base32" => BASE32.to_owned(),
         "base58" => BASE58.to_owned(),
+        "bech32" => BECH32.to_owned(),
         "base64" => BASE64.to_owned(),
         "base64url" => BASE64_URL.to_owned(),
         _ => return Err(TemplateError::UnknownClass(body.to_owned())),
