@@ -1,1 +1,362 @@
-//! To be written.
+//! The command line: what can be asked of `wiregate`, and which module does it.
+//!
+//! Long flags; data on stdout, talk on stderr; exit 0 when all is well, 1 when `check` found
+//! errors, 2 when a command could not run. A flag overrides the configuration file.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{LoadError, Use};
+use crate::demo;
+use crate::serve::{self, ServeError};
+use crate::telemetry::{self, LogError};
+use crate::wrap::{self, WrapOptions};
+
+mod check;
+mod keys;
+pub mod reference;
+mod replay;
+mod rules;
+mod settings;
+
+pub use settings::{CaptureFlags, InspectFlags, LogFlags};
+
+/// An inspection gateway for the Model Context Protocol.
+///
+/// Every message between a client and its MCP servers passes through it: parsed, scanned for
+/// secrets, personal data and injection, then passed on, redacted or blocked, and recorded.
+#[derive(Debug, Parser)]
+#[command(name = "wiregate", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(ServeArgs),
+    Wrap(WrapArgs),
+    Demo(DemoArgs),
+    Check(CheckArgs),
+    /// Print the JSON Schema of the configuration.
+    ///
+    /// Editors that know it complete and check the file as it is written.
+    #[command(after_help = "Example:\n  wiregate schema > wiregate.schema.json")]
+    Schema,
+    /// Show the rules in use.
+    #[command(subcommand)]
+    Rules(RulesCommand),
+    /// Make keys for clients.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    Replay(ReplayArgs),
+    #[command(hide = true)]
+    ExecChild(ExecChildArgs),
+    #[command(hide = true)]
+    Reference(ReferenceArgs),
+}
+
+/// Serve MCP over HTTP in front of one server or many.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  wiregate serve --upstream http://127.0.0.1:9000/mcp
+  wiregate serve --config wiregate.yaml --log-format json")]
+struct ServeArgs {
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The one server to stand in front of, instead of those of the file
+    #[arg(long, value_name = "URL")]
+    upstream: Option<String>,
+    /// The address clients connect to [default: 127.0.0.1:8808]
+    #[arg(long, value_name = "IP:PORT")]
+    listen: Option<String>,
+    /// The address of health and metrics, or `off` [default: 127.0.0.1:8809]
+    #[arg(long, value_name = "IP:PORT")]
+    admin: Option<String>,
+    #[command(flatten)]
+    inspect: InspectFlags,
+    #[command(flatten)]
+    capture: CaptureFlags,
+    #[command(flatten)]
+    log: LogFlags,
+}
+
+/// Run one MCP server as a child and stand between it and the client, on stdio.
+///
+/// Put it in front of the server's command in the client's configuration.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  wiregate wrap --name files -- npx -y @modelcontextprotocol/server-filesystem /tmp")]
+struct WrapArgs {
+    /// The configuration file; its `servers` are not used
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The server's name in captures [default: the command's name]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    #[command(flatten)]
+    inspect: InspectFlags,
+    #[command(flatten)]
+    capture: CaptureFlags,
+    #[command(flatten)]
+    log: LogFlags,
+    /// The server's command and its arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+/// See the gateway at work: a server, a client and an attack, all on this machine.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  wiregate demo --stay")]
+struct DemoArgs {
+    /// Keep running afterwards, so that a client of yours can connect
+    #[arg(long)]
+    stay: bool,
+    /// Record to this folder, and keep it
+    #[arg(long, value_name = "DIR")]
+    capture: Option<PathBuf>,
+    /// Print what happened as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Check a configuration and its rules, and tell every error with its place.
+///
+/// Exits 0 when nothing is wrong, 1 when something is, 2 when it could not be checked.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  wiregate check --config wiregate.yaml")]
+struct CheckArgs {
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE", default_value = "wiregate.yaml")]
+    config: PathBuf,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum RulesCommand {
+    List(RulesListArgs),
+}
+
+/// List the rules in use, built-in ones and those of folders.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  wiregate rules list --rules ./my-rules --json")]
+struct RulesListArgs {
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A folder with further rules; may be given more than once
+    #[arg(long, value_name = "DIR")]
+    rules: Vec<PathBuf>,
+    /// Print the rules as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum KeysCommand {
+    New(KeysNewArgs),
+}
+
+/// Make a key for a client, and the line that lets it in.
+///
+/// The key is printed once and kept nowhere; the configuration holds only its SHA-256.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  wiregate keys new alice")]
+struct KeysNewArgs {
+    /// Who will hold it: the principal in logs and captures
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Print key and hash as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Replay captures: runs `wiregate-replay` with these arguments.
+#[derive(Debug, Args)]
+#[command(
+    disable_help_flag = true,
+    after_help = "Example:\n  wiregate replay scan ./capture --rules ./my-rules"
+)]
+struct ReplayArgs {
+    /// What to ask of `wiregate-replay`; `--help` shows it
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "ARG"
+    )]
+    args: Vec<OsString>,
+}
+
+/// Run a command that dies with its parent.
+#[derive(Debug, Args)]
+struct ExecChildArgs {
+    /// The process whose death ends it
+    #[arg(long, value_name = "PID")]
+    parent: u32,
+    /// Be replaced by the command, rather than guard it
+    #[arg(long)]
+    last: bool,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+/// Print a generated reference as Markdown.
+#[derive(Debug, Args)]
+struct ReferenceArgs {
+    /// Which one
+    #[arg(value_enum)]
+    which: Reference,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Reference {
+    Cli,
+    Config,
+    Metrics,
+}
+
+/// Why a command could not run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CliError {
+    /// The configuration cannot be had. The user's to mend.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The configuration is wrong, flags included; one line for each error.
+    #[error("the configuration is wrong\n{0}")]
+    Config(String),
+    /// The log cannot be set up.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The gateway cannot start, or did not stop in order.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// The system refused something.
+    #[error("{doing}")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// `wiregate-replay` is not where it should be.
+    #[error("no {}: build it with `cargo build --release --package replay`, or put it there", .0.display())]
+    NoReplay(PathBuf),
+    /// The system gave no random bytes.
+    #[error("the system gave no random bytes")]
+    Random,
+    /// A name that cannot be a principal's. The user's to mend.
+    #[error("a name is 1 to 64 letters, digits, `-`, `_`, `.` or `@`")]
+    Name,
+}
+
+impl CliError {
+    fn io(doing: &'static str) -> impl Fn(std::io::Error) -> Self {
+        move |source| Self::Io { doing, source }
+    }
+}
+
+impl Cli {
+    /// Does what was asked. The exit code is 0, or 1 when `check` found errors, or that of the
+    /// command wrapped.
+    ///
+    /// # Errors
+    /// When it could not be done.
+    pub fn run(self) -> Result<ExitCode, CliError> {
+        match self.command {
+            Command::Serve(args) => serve(args),
+            Command::Wrap(args) => wrap(args),
+            Command::Demo(args) => demo(args),
+            Command::Check(args) => check::run(&args.config, args.json),
+            Command::Schema => print(&reference::schema()),
+            Command::Rules(RulesCommand::List(args)) => rules::list(args),
+            Command::Keys(KeysCommand::New(args)) => keys::new(&args.name, args.json),
+            Command::Replay(args) => replay::run(&args.args),
+            Command::ExecChild(args) => {
+                let code = crate::child::exec(args.parent, args.last, &args.command)
+                    .map_err(CliError::io("the command could not be started"))?;
+                Ok(exit_code(code))
+            }
+            Command::Reference(args) => print(&match args.which {
+                Reference::Cli => reference::cli(),
+                Reference::Config => reference::config(),
+                Reference::Metrics => reference::metrics(),
+            }),
+        }
+    }
+}
+
+fn serve(args: ServeArgs) -> Result<ExitCode, CliError> {
+    let mut written = settings::written(args.config.as_deref())?;
+    if let Some(url) = args.upstream {
+        settings::upstream(&mut written, &url);
+    }
+    if let Some(listen) = args.listen {
+        written.set("--listen", "/listen", |config| config.listen = listen);
+    }
+    if let Some(admin) = args.admin {
+        written.set("--admin", "/admin", |config| config.admin = admin);
+    }
+    let config = settings::finish(written, &args.inspect, &args.capture, &args.log, Use::Serve)?;
+    telemetry::init(&config.log)?;
+    in_runtime(serve::run(config))??;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn wrap(args: WrapArgs) -> Result<ExitCode, CliError> {
+    let written = settings::written(args.config.as_deref())?;
+    let config = settings::finish(written, &args.inspect, &args.capture, &args.log, Use::Wrap)?;
+    telemetry::init(&config.log)?;
+    let name = args
+        .name
+        .unwrap_or_else(|| settings::name_of(&args.command));
+    let code = in_runtime(wrap::run(WrapOptions {
+        config,
+        name,
+        command: args.command,
+    }))??;
+    Ok(exit_code(code))
+}
+
+fn demo(args: DemoArgs) -> Result<ExitCode, CliError> {
+    let _ = args;
+    in_runtime(demo::run())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a future to its end, and then waits for nothing: a read of stdin that is under way on
+/// the runtime's own thread would otherwise hold the process until a line comes.
+fn in_runtime<T>(future: impl Future<Output = T>) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(CliError::io("the runtime could not be started"))?;
+    let result = runtime.block_on(future);
+    runtime.shutdown_timeout(Duration::ZERO);
+    Ok(result)
+}
+
+/// A process's code as ours; what does not fit into a byte is a failure.
+fn exit_code(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(2))
+}
+
+/// Data to stdout. A reader that went away, as `head` does, is no error.
+fn print(text: &str) -> Result<ExitCode, CliError> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(CliError::io("stdout cannot be written")(error))
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}

@@ -18,7 +18,7 @@ mod units;
 
 pub use inspect::Preset;
 
-pub use check::{Problem, problems};
+pub use check::{Problem, is_principal, problems};
 pub use read::{Env, Listed, LoadError, Use, Written};
 pub use units::{Address, HIDDEN, Period, Secret, Size};
 

@@ -384,7 +384,8 @@ fn endpoint(address: &Address) -> Result<http::Uri, &'static str> {
         .map_err(|_| "not a URL that can be asked for")
 }
 
-fn is_principal(name: &str) -> bool {
+/// Whether a name can be a principal: 1 to 64 letters, digits, `-`, `_`, `.` or `@`.
+pub fn is_principal(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && name
             .bytes()
