@@ -176,3 +176,122 @@ fn readable(path: &Path) -> bool {
             .is_ok_and(|reader| reader.metadata().file_metadata().num_rows() > 0)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::Segment;
+    use crate::sample;
+    use crate::{Reader, Record};
+
+    fn rows(seqs: std::ops::RangeInclusive<i64>) -> Vec<Record> {
+        seqs.map(|seq| Record {
+            seq,
+            ..sample::offered(1_763_855_000_000_000 + seq, b"{}")
+        })
+        .collect()
+    }
+
+    /// A dead writer: its folder without a lock held, holding these rows.
+    fn dead(dir: &Path, segments: &[std::ops::RangeInclusive<i64>]) -> PathBuf {
+        let home = Home::create(dir).unwrap();
+        for seqs in segments {
+            let rows = rows(seqs.clone());
+            Segment::create(&home.path, rows[0].seq)
+                .unwrap()
+                .append(&rows)
+                .unwrap();
+        }
+        home.path.clone()
+    }
+
+    fn seqs(dir: &Path) -> Vec<i64> {
+        Reader::open(dir)
+            .unwrap()
+            .map(|row| row.unwrap().seq)
+            .collect()
+    }
+
+    #[test]
+    fn a_dead_writers_rows_become_files_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = RecorderConfig::new(dir.path());
+        let home = dead(dir.path(), &[1..=5, 6..=9]);
+        let segment = fs::read(home.join("000000000001.wal")).unwrap();
+        let done = dead_writers(&config);
+        assert!(done.errors.is_empty(), "{:?}", done.errors);
+        assert_eq!((done.rows, done.files), (9, 2));
+        assert_eq!(seqs(dir.path()), (1..=9).collect::<Vec<_>>());
+        assert!(!home.exists());
+        // a crash between the rename and the deletion of the segment: nothing is written twice
+        fs::create_dir(&home).unwrap();
+        fs::write(home.join("000000000001.wal"), segment).unwrap();
+        let done = dead_writers(&config);
+        assert_eq!((done.rows, done.files, done.errors.len()), (0, 0, 0));
+        assert_eq!(seqs(dir.path()), (1..=9).collect::<Vec<_>>());
+        assert!(!home.exists());
+    }
+
+    #[test]
+    fn a_damaged_finished_file_is_built_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = RecorderConfig::new(dir.path());
+        let home = dead(dir.path(), &[1..=5]);
+        let segment = fs::read(home.join("000000000001.wal")).unwrap();
+        dead_writers(&config);
+        let file = Reader::files(dir.path()).unwrap().next().unwrap().unwrap();
+        fs::write(&file, "torn").unwrap();
+        fs::create_dir(&home).unwrap();
+        fs::write(home.join("000000000001.wal"), segment).unwrap();
+        assert_eq!(dead_writers(&config).rows, 5);
+        assert_eq!(seqs(dir.path()), [1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn a_number_given_twice_belongs_to_the_later_segment() {
+        let dir = tempfile::tempdir().unwrap();
+        dead(dir.path(), &[1..=5, 4..=6]);
+        dead_writers(&RecorderConfig::new(dir.path()));
+        assert_eq!(seqs(dir.path()), [1, 2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn garbage_does_not_stop_a_recovery() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dead(dir.path(), &[1..=5]);
+        fs::write(home.join("000000000000.wal"), "this is no journal").unwrap();
+        fs::write(home.join("000000000007.wal"), "WGJ").unwrap();
+        fs::write(home.join("000000000008.wal"), "").unwrap();
+        fs::create_dir(home.join("000000000009.wal")).unwrap();
+        fs::write(home.join("000000000001.parquet.tmp"), "PAR1 half a file").unwrap();
+        let journals = dir.path().join(JOURNAL);
+        fs::write(journals.join("file"), "x").unwrap();
+        fs::create_dir(journals.join("not an id")).unwrap();
+        fs::create_dir(journals.join("wempty")).unwrap();
+        let done = dead_writers(&RecorderConfig::new(dir.path()));
+        assert_eq!(done.rows, 5);
+        assert_eq!(seqs(dir.path()), [1, 2, 3, 4, 5]);
+        assert!(
+            home.join("000000000000.wal.bad").exists(),
+            "foreign files are set aside"
+        );
+        assert!(!home.join("000000000001.parquet.tmp").exists());
+        assert!(!journals.join("wempty").exists());
+    }
+
+    #[test]
+    fn a_living_writers_files_are_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::create(dir.path()).unwrap();
+        Segment::create(&home.path, 1)
+            .unwrap()
+            .append(&rows(1..=3))
+            .unwrap();
+        let half = home.path.join("000000000001.parquet.tmp");
+        fs::write(&half, "half").unwrap();
+        let done = dead_writers(&RecorderConfig::new(dir.path()));
+        assert_eq!((done.rows, done.errors.len()), (0, 0));
+        assert!(half.exists());
+        assert_eq!(seqs(dir.path()), [0i64; 0], "nothing half-made is visible");
+    }
+}
