@@ -47,7 +47,7 @@ codes! {
     MatchesEmpty = "R015", "a pattern or its `secret` group can match nothing at all";
     OutOfRange = "R016", "paranoia is not 1 to 4, rev is 0, or a window is too wide";
     BadAllow = "R017", "an allow list is empty, or a hash in it is not a SHA-256 in hex";
-    BadTemplate = "R018", "a redaction template is empty, too long, has a control character or an unknown placeholder";
+    BadTemplate = "R018", "a redaction template is empty, too long, has a control character or an unknown placeholder; or an example has an unknown `{{…}}` class";
 }
 
 /// One error in a rule file.
