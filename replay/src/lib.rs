@@ -1,1 +1,21 @@
-//! stub
+//! Reads captures, tries rules on them and shows what is in them.
+//!
+//! This crate is the `wiregate-replay` binary's inside: [`cli::Cli`] is the command line, each
+//! verb is one file with one argument struct, and [`output`] is where text leaves the process.
+//! What a verb computes lives to the left of here: rows come from `capture`, verdicts from
+//! `inspect`, and `scan` compares the two.
+//!
+//! Data goes to stdout and talk to stderr. The exit code is 0 when all is fine, 1 when something
+//! was found or differs, 2 on an error. Nothing that came out of a capture reaches a terminal
+//! before its control characters were made visible.
+
+pub mod cli;
+mod error;
+pub mod output;
+mod reference;
+mod rulefiles;
+mod scan;
+mod show;
+mod test;
+
+pub use error::Error;

@@ -252,7 +252,7 @@ fn hidden_finding(
     subject: &Subject<'_>,
     hidden: &Redaction,
 ) -> Option<Finding> {
-    let ix = find(set, &hidden.rule)?;
+    let ix = set.find(&hidden.rule)?;
     let rule = set.rule(ix);
     let path = segments(&hidden.path);
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
@@ -278,10 +278,6 @@ fn hidden_finding(
         },
         score: rule.score(),
     })
-}
-
-fn find(_set: &RuleSet, _id: &str) -> Option<inspect::RuleIx> {
-    None // TEMP
 }
 
 /// The keys and indices of a JSON Pointer.

@@ -28,17 +28,19 @@
 mod judge;
 mod render;
 mod report;
+mod rows;
 mod sets;
 pub mod text;
 
 use std::fmt;
 use std::path::Path;
 
-use capture::{CaptureError, Query, Reader, Record};
+use capture::{CaptureError, Query, Record};
 use inspect::{Policy, Preset, RuleSet};
 
 pub use judge::{Found, Judge, Judged};
 pub use report::{ActionChange, JudgedWith, Reason, Report, RuleDiff, Sample, Unjudged, What};
+pub use rows::Rows;
 
 /// The rules that judge.
 #[derive(Clone, Copy, Debug)]
@@ -119,6 +121,14 @@ pub enum ScanError {
         /// What the reader said.
         source: CaptureError,
     },
+    /// There is nothing to judge: a folder that is no capture, or a gateway's first minute.
+    #[error(
+        "no finished capture file in {path} (a running gateway's newest rows are in its journal)"
+    )]
+    Empty {
+        /// The path given.
+        path: String,
+    },
 }
 
 /// The columns a verdict needs; the others are not read.
@@ -155,10 +165,7 @@ pub fn scan(path: &Path, rules: RulesFrom<'_>, options: &Options<'_>) -> Result<
         to_us: options.to_us,
         ..Query::default()
     };
-    let rows = Reader::open_with(path, query).map_err(|source| ScanError::Open {
-        path: path.display().to_string(),
-        source,
-    })?;
+    let rows = Rows::open(path, query)?;
     Ok(scan_rows(rows, path, rules, options))
 }
 

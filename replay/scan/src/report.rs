@@ -514,7 +514,7 @@ mod tests {
         };
         for order in [[1, 2, 3, 4], [4, 3, 2, 1], [3, 1, 4, 2]] {
             let mut tally = Tally::new(JudgedWith::default(), 2);
-            order.map(|seq| tally.sample(sample(seq)));
+            order.into_iter().for_each(|seq| tally.sample(sample(seq)));
             let seqs: Vec<i64> = tally.finish().samples.iter().map(|s| s.seq).collect();
             assert_eq!(seqs, [1, 2]);
         }

@@ -122,7 +122,7 @@ pub(crate) fn without(set: &RuleSet, ids: &[String]) -> Option<RuleSet> {
 }
 
 /// The capture folder a path lies in: the nearest folder upwards that holds rule sets.
-fn root_of(path: &Path) -> PathBuf {
+pub(crate) fn root_of(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     absolute
         .ancestors()

@@ -1,0 +1,331 @@
+//! Captures are recorded as the gateway does it, then judged again.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use capture::Reader;
+use common::{Bodies, MORE, POLICY, RULES, capture, compile, record, rows, unjudgeable};
+use inspect::{Policy, Preset};
+use scan::{Options, Report, RuleDiff, RulesFrom, What, scan, scan_rows};
+
+const BOTH: [Bodies; 2] = [Bodies::Raw, Bodies::Redacted];
+const PRESETS: [Preset; 3] = [Preset::Strict, Preset::Balanced, Preset::Audit];
+
+/// The rules that differ: caught and missed.
+fn differing(report: &Report) -> BTreeMap<&str, (u64, u64)> {
+    report
+        .rules
+        .iter()
+        .map(|(id, diff)| (id.as_str(), (diff.newly_caught, diff.newly_missed)))
+        .filter(|(_, diff)| *diff != (0, 0))
+        .collect()
+}
+
+#[test]
+fn the_recorded_rules_agree_with_themselves_in_every_mode() {
+    let set = compile(&[RULES]);
+    for (bodies, preset) in BOTH.iter().flat_map(|b| PRESETS.map(|p| (*b, p))) {
+        let dir = capture(
+            &set,
+            Policy {
+                preset,
+                paranoia: 1,
+            },
+            bodies,
+        );
+        for rules in [RulesFrom::Recorded, RulesFrom::Set(&set)] {
+            let report = scan(dir.path(), rules, &Options::default()).unwrap();
+            assert!(!report.differs(), "{bodies:?} {preset}\n{report}");
+            assert_eq!(
+                (report.rows, report.judged, report.errors),
+                (10, 10, 0),
+                "{report}"
+            );
+            let expected = [
+                ("test.injection.override", 1),
+                ("test.pii.mail", 4),
+                ("test.secret.token", 3),
+                ("test.unsafe.wipe", 1),
+            ];
+            let found: Vec<_> = report
+                .rules
+                .iter()
+                .map(|(id, d)| (id.as_str(), d.now))
+                .collect();
+            assert_eq!(found, expected);
+            assert_eq!(report.judged_redacted > 0, bodies == Bodies::Redacted);
+        }
+    }
+}
+
+#[test]
+fn redacted_captures_hold_no_secret_and_still_count_it() {
+    let set = compile(&[RULES]);
+    let dir = capture(&set, Policy::default(), Bodies::Redacted);
+    for row in Reader::open(dir.path()).unwrap() {
+        let body = row.unwrap().body.unwrap();
+        assert!(!String::from_utf8_lossy(&body).contains("tok_a"));
+    }
+    let report = scan(dir.path(), RulesFrom::Recorded, &Options::default()).unwrap();
+    let token = report.rules["test.secret.token"];
+    assert_eq!((token.now, token.now_from_redactions), (3, 3));
+}
+
+#[test]
+fn without_a_rule_exactly_its_findings_are_missed() {
+    let set = compile(&[RULES]);
+    for bodies in BOTH {
+        let dir = capture(&set, Policy::default(), bodies);
+        for id in set.rules().iter().map(|rule| rule.id()) {
+            let without = Options {
+                without: vec![id.to_owned()],
+                ..Options::default()
+            };
+            let less = set.without(&[id]);
+            let reports = [
+                scan(dir.path(), RulesFrom::Recorded, &without).unwrap(),
+                scan(dir.path(), RulesFrom::Set(&set), &without).unwrap(),
+                scan(dir.path(), RulesFrom::Set(&less), &Options::default()).unwrap(),
+            ];
+            for report in reports {
+                let RuleDiff { recorded, now, .. } = report.rules[id];
+                assert!(recorded > 0 && now == 0, "{id} {bodies:?}\n{report}");
+                assert_eq!(
+                    differing(&report),
+                    BTreeMap::from([(id, (0, recorded))]),
+                    "{bodies:?}"
+                );
+                let samples = report.samples.iter();
+                assert!(
+                    samples
+                        .clone()
+                        .all(|s| s.rule == id && s.what == What::NewlyMissed)
+                );
+                assert_eq!(samples.len() as u64, recorded.min(3));
+            }
+        }
+    }
+}
+
+#[test]
+fn with_one_more_rule_exactly_its_findings_are_caught() {
+    let set = compile(&[RULES]);
+    let more = compile(&[RULES, MORE]);
+    // In the blocked message and beside hidden text as well; `badge-1234` in the wiped command of
+    // a redacted capture is gone only if the finding that hides it covers it, which none does.
+    for bodies in BOTH {
+        let dir = capture(&set, Policy::default(), bodies);
+        let report = scan(dir.path(), RulesFrom::Set(&more), &Options::default()).unwrap();
+        let expected = BTreeMap::from([("test.pii.badge", (5, 0))]);
+        assert_eq!(differing(&report), expected, "{bodies:?}\n{report}");
+        let changes: Vec<_> = report
+            .actions
+            .iter()
+            .map(|c| (c.from.as_str(), c.to.as_str()))
+            .collect();
+        assert!(!changes.contains(&("block", "redact")), "{report}");
+        let paths: Vec<&str> = report
+            .samples
+            .iter()
+            .filter_map(|s| s.path.as_deref())
+            .collect();
+        assert!(paths.contains(&"/result/content/0/text"), "{paths:?}");
+    }
+}
+
+#[test]
+fn another_policy_changes_actions_and_no_findings() {
+    let set = compile(&[RULES]);
+    for bodies in BOTH {
+        let dir = capture(&set, Policy::default(), bodies);
+        let options = Options {
+            preset: Some(Preset::Audit),
+            ..Options::default()
+        };
+        let report = scan(dir.path(), RulesFrom::Recorded, &options).unwrap();
+        assert!(report.differs());
+        assert_eq!(differing(&report), BTreeMap::new());
+        assert!(
+            report.actions.iter().all(|change| change.to == "flag"),
+            "{report}"
+        );
+        assert!(report.would_be.is_empty(), "{report}");
+    }
+}
+
+#[test]
+fn the_order_of_rows_leaves_no_trace() {
+    let set = compile(&[RULES]);
+    let more = compile(&[MORE, RULES]).without(&["test.pii.mail"]);
+    for bodies in BOTH {
+        let dir = capture(&set, Policy::default(), bodies);
+        let mut rows: Vec<_> = Reader::open(dir.path())
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        rows.extend(unjudgeable(&rows[2].clone()));
+        let judge = |rows: &[capture::Record]| {
+            let rows = rows.iter().cloned().map(Ok);
+            let options = Options {
+                samples_per_rule: 2,
+                ..Options::default()
+            };
+            scan_rows(rows, dir.path(), RulesFrom::Set(&more), &options)
+        };
+        let expected = judge(&rows);
+        assert!(expected.differs());
+        let mut random = 7_u64;
+        for _ in 0..20 {
+            for at in (1..rows.len()).rev() {
+                random = random
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                rows.swap(at, usize::try_from(random >> 33).unwrap() % (at + 1));
+            }
+            assert_eq!(judge(&rows), expected);
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_judged_is_counted_by_reason() {
+    let set = compile(&[RULES]);
+    let mut all = rows(&set, Policy::default(), Bodies::Redacted);
+    all.extend(unjudgeable(&all[2].clone()));
+    let dir = tempfile::tempdir().unwrap();
+    record(dir.path(), &set, Policy::default(), all);
+    let report = scan(dir.path(), RulesFrom::Recorded, &Options::default()).unwrap();
+    let reasons = report.unjudged;
+    assert_eq!((report.rows, report.judged, reasons.total()), (15, 10, 5));
+    assert_eq!(
+        (
+            reasons.not_messages,
+            reasons.not_judged_live,
+            reasons.withheld
+        ),
+        (1, 1, 1)
+    );
+    assert_eq!((reasons.truncated, reasons.unparseable), (1, 1));
+    assert!(!report.differs() && report.errors == 0, "{report}");
+}
+
+#[test]
+fn a_missing_rule_set_or_policy_is_an_error_and_the_rest_goes_on() {
+    let set = compile(&[RULES]);
+    let dir = capture(&set, Policy::default(), Bodies::Raw);
+    let rulesets = dir.path().join("rulesets");
+    for file in fs::read_dir(&rulesets).unwrap() {
+        fs::write(file.unwrap().path(), MORE).unwrap();
+    }
+    // Another set under the recorded digest is not taken for the recorded one.
+    let report = scan(dir.path(), RulesFrom::Recorded, &Options::default()).unwrap();
+    assert_eq!(
+        (report.errors, report.unjudged.rules_missing, report.judged),
+        (1, 10, 0)
+    );
+    // Given rules need none.
+    let report = scan(dir.path(), RulesFrom::Set(&set), &Options::default()).unwrap();
+    assert_eq!((report.errors, report.judged), (0, 10));
+
+    fs::remove_dir_all(dir.path().join("config")).unwrap();
+    let report = scan(dir.path(), RulesFrom::Set(&set), &Options::default()).unwrap();
+    assert_eq!((report.errors, report.unjudged.policy_missing), (1, 10));
+    assert!(
+        report.error_texts.iter().any(|text| text.contains(POLICY)),
+        "{report}"
+    );
+    let options = Options::default().with_policy(Policy::default());
+    let report = scan(dir.path(), RulesFrom::Set(&set), &options).unwrap();
+    assert_eq!(
+        (report.errors, report.judged, report.differs()),
+        (0, 10, false)
+    );
+}
+
+#[test]
+fn a_damaged_file_is_an_error_and_the_rest_goes_on() {
+    let set = compile(&[RULES]);
+    let dir = capture(&set, Policy::default(), Bodies::Raw);
+    let day = dir.path().join("date=2026-11-23/hour=00");
+    fs::create_dir_all(&day).unwrap();
+    fs::write(day.join("w-1-9.parquet"), b"PAR1 and then nothing").unwrap();
+    let report = scan(dir.path(), RulesFrom::Recorded, &Options::default()).unwrap();
+    assert_eq!((report.errors, report.judged), (1, 10), "{report}");
+}
+
+#[test]
+fn no_capture_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = dir.path().join("missing");
+    assert!(scan(&missing, RulesFrom::Recorded, &Options::default()).is_err());
+}
+
+#[test]
+fn a_subfolder_or_file_finds_the_captures_rule_sets() {
+    let set = compile(&[RULES]);
+    let dir = capture(&set, Policy::default(), Bodies::Redacted);
+    let day = dir.path().join("date=2026-11-22");
+    let hour = day.join("hour=09");
+    let file = fs::read_dir(&hour).unwrap().next().unwrap().unwrap().path();
+    for path in [day, hour, file] {
+        let report = scan(&path, RulesFrom::Recorded, &Options::default()).unwrap();
+        assert_eq!(
+            (report.errors, report.judged, report.differs()),
+            (0, 10, false),
+            "{path:?}"
+        );
+    }
+}
+
+#[test]
+fn a_report_never_quotes_what_was_matched() {
+    let set = compile(&[RULES]);
+    let more = compile(&[MORE]);
+    for bodies in BOTH {
+        let dir = capture(&set, Policy::default(), bodies);
+        let report = scan(dir.path(), RulesFrom::Set(&more), &Options::default()).unwrap();
+        let text = format!("{report}{}", serde_json::to_string(&report).unwrap());
+        for secret in ["badge-1", "badge-0", "@example", "rm -rf", "tok_"] {
+            assert!(!text.contains(secret), "{secret} in\n{text}");
+        }
+        assert!(
+            !report
+                .to_string()
+                .chars()
+                .any(|c| c != '\n' && scan::text::is_hostile(c))
+        );
+    }
+}
+
+#[test]
+fn hostile_redactions_are_survived() {
+    let set = compile(&[RULES]);
+    let dir = capture(&set, Policy::default(), Bodies::Redacted);
+    let good = rows(&set, Policy::default(), Bodies::Redacted).swap_remove(2);
+    let huge = usize::MAX;
+    let lists = [
+        "[".to_owned(),
+        "{}".to_owned(),
+        "[{\"rule\":\"x\"}]".to_owned(),
+        format!(
+            r#"[{{"rule":"test.pii.mail","path":"no pointer","start":{huge},"length":{huge},"strategy":"?"}}]"#
+        ),
+        r#"[{"rule":"test.pii.mail","path":"/params/~2/~","start":3,"length":0,"strategy":"key"}]"#
+            .to_owned(),
+    ];
+    let rows = lists.map(|list| {
+        Ok(capture::Record {
+            redactions: Some(list.as_str().into()),
+            ..good.clone()
+        })
+    });
+    let report = scan_rows(rows, dir.path(), RulesFrom::Recorded, &Options::default());
+    assert_eq!(
+        (report.judged, report.unjudged.unparseable),
+        (2, 3),
+        "{report}"
+    );
+}
