@@ -232,3 +232,85 @@ fn typed(
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Auth, Config, Key};
+
+    const KEY: &str = "wgk_of-a-test";
+
+    fn admin(keys: bool) -> Admin {
+        let mut config = Config::of_one_server("files", "http://127.0.0.1:9/mcp");
+        if keys {
+            let sha256 = crate::snapshot::digest(KEY)
+                .trim_start_matches("sha256:")
+                .to_owned();
+            config.auth = Some(Auth::Keys(vec![Key {
+                name: "probe".into(),
+                sha256,
+            }]));
+        }
+        let snapshot = Arc::new(Snapshot::build(config).unwrap());
+        let state = AdminState::new(Arc::new(Metrics::new()), None, snapshot);
+        Admin {
+            state: Arc::new(state),
+            keys,
+        }
+    }
+
+    fn status(admin: &Admin, method: &str, path: &str, header: Option<&str>) -> u16 {
+        let mut request = Request::builder().method(method).uri(path);
+        if let Some(header) = header {
+            request = request.header(AUTHORIZATION, header);
+        }
+        admin.answer(&request.body(()).unwrap()).status().as_u16()
+    }
+
+    #[test]
+    fn each_page_and_no_other() {
+        let admin = admin(false);
+        assert_eq!(status(&admin, "GET", "/healthz", None), 200);
+        assert_eq!(status(&admin, "HEAD", "/metrics", None), 200);
+        assert_eq!(status(&admin, "POST", "/metrics", None), 405);
+        assert_eq!(status(&admin, "GET", "/", None), 404);
+        assert_eq!(status(&admin, "GET", "/metrics/", None), 404);
+    }
+
+    #[test]
+    fn ready_between_start_and_drain() {
+        let admin = admin(false);
+        assert_eq!(status(&admin, "GET", "/readyz", None), 503);
+        admin.state.set_ready(true);
+        assert_eq!(status(&admin, "GET", "/readyz", None), 200);
+        admin.state.set_ready(false);
+        assert_eq!(status(&admin, "GET", "/readyz", None), 503);
+        assert_eq!(status(&admin, "GET", "/healthz", None), 200);
+    }
+
+    #[test]
+    fn keys_are_asked_for_where_others_can_reach() {
+        let admin = admin(true);
+        let ask = |header: Option<&str>| status(&admin, "GET", "/metrics", header);
+        assert_eq!(ask(None), 401);
+        assert_eq!(ask(Some("Bearer wgk_other")), 401);
+        assert_eq!(ask(Some(&format!("Basic {KEY}"))), 401);
+        assert_eq!(ask(Some(&format!("Bearer {KEY}"))), 200);
+        assert_eq!(ask(Some(&format!("bearer {KEY}"))), 200);
+    }
+
+    #[tokio::test]
+    async fn it_answers_on_the_wire() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let addr = Admin::bind("127.0.0.1:0", admin(false).state)
+            .await
+            .unwrap();
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        let request = b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+        assert!(response.contains(r#""capture":"off""#), "{response}");
+    }
+}

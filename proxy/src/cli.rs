@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{LoadError, Use};
-use crate::demo;
+use crate::demo::{self, DemoError, DemoOptions};
 use crate::serve::{self, ServeError};
 use crate::telemetry::{self, LogError};
 use crate::wrap::{self, WrapOptions};
@@ -240,6 +240,9 @@ pub enum CliError {
     /// The gateway cannot start, or did not stop in order.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// The demo did not go as it should.
+    #[error(transparent)]
+    Demo(#[from] DemoError),
     /// The system refused something.
     #[error("{doing}")]
     Io {
@@ -328,8 +331,16 @@ fn wrap(args: WrapArgs) -> Result<ExitCode, CliError> {
 }
 
 fn demo(args: DemoArgs) -> Result<ExitCode, CliError> {
-    let _ = args;
-    in_runtime(demo::run())?;
+    let DemoArgs {
+        stay,
+        capture,
+        json,
+    } = args;
+    in_runtime(demo::run(DemoOptions {
+        stay,
+        capture,
+        json,
+    }))??;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -358,5 +369,61 @@ fn print(text: &str) -> Result<ExitCode, CliError> {
             Err(CliError::io("stdout cannot be written")(error))
         }
         _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_help_of_each_verb() {
+        let mut root = Cli::command().term_width(88);
+        root.clone().debug_assert();
+        root.build();
+        help(&mut root, "wiregate");
+    }
+
+    fn help(command: &mut clap::Command, name: &str) {
+        let text = command.render_long_help().to_string();
+        assert!(
+            command.is_hide_set() || command.has_subcommands() || text.contains("Example"),
+            "{name} has no example"
+        );
+        insta::assert_snapshot!(name.replace(' ', "_"), text);
+        for sub in command
+            .get_subcommands_mut()
+            .filter(|sub| sub.get_name() != "help")
+        {
+            let name = format!("{name} {}", sub.get_name());
+            help(sub, &name);
+        }
+    }
+
+    #[test]
+    fn what_follows_replay_is_not_ours() {
+        let cli = Cli::try_parse_from(["wiregate", "replay", "scan", "--help", "--json"]).unwrap();
+        let Command::Replay(args) = cli.command else {
+            panic!("{cli:?}")
+        };
+        assert_eq!(args.args, ["scan", "--help", "--json"]);
+    }
+
+    #[test]
+    fn flags_that_contradict_are_refused() {
+        for args in [
+            &["wiregate", "serve", "--capture", "d", "--no-capture"][..],
+            &["wiregate", "serve", "--preset", "lax"],
+            &["wiregate", "wrap"],
+            &["wiregate", "keys", "new"],
+        ] {
+            assert_eq!(
+                Cli::try_parse_from(args).unwrap_err().exit_code(),
+                2,
+                "{args:?}"
+            );
+        }
     }
 }

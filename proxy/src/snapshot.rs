@@ -260,7 +260,10 @@ pub fn compile(config: &Config) -> Result<RuleSet, Vec<Located>> {
 
 /// The rules built into the gateway.
 fn builtin() -> Vec<RuleFile<'static>> {
-    Vec::new()
+    rules::builtin()
+        .iter()
+        .map(|(name, text)| RuleFile { name, text })
+        .collect()
 }
 
 fn located(errors: &CompileErrors) -> impl Iterator<Item = Located> {
@@ -310,4 +313,110 @@ fn rule_files(folder: &Path) -> Result<Vec<(String, String)>, Located> {
             Ok((path.display().to_string(), text))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secret;
+
+    fn config() -> Config {
+        let mut config = Config::of_one_server("files", "https://files.example/mcp?key=hunter2");
+        let server = config.servers.get_mut("files").unwrap();
+        server
+            .headers
+            .insert("Authorization".into(), Secret::new("Bearer hunter3"));
+        config.auth = Some(Auth::Keys(vec![
+            Key {
+                name: "alice".into(),
+                sha256: hex(&Sha256::digest(b"key of alice")),
+            },
+            Key {
+                name: "bob".into(),
+                sha256: hex(&Sha256::digest(b"key of bob")),
+            },
+        ]));
+        config
+    }
+
+    #[test]
+    fn keys_open_for_their_holders_only() {
+        let snapshot = Snapshot::build(config()).unwrap();
+        assert!(snapshot.requires_key());
+        assert_eq!(
+            snapshot.verify_key("key of alice").as_deref(),
+            Some("alice")
+        );
+        assert_eq!(snapshot.verify_key("key of bob").as_deref(), Some("bob"));
+        for token in ["", "key of carol", "key of alic", "key of alicee"] {
+            assert_eq!(snapshot.verify_key(token), None, "{token}");
+        }
+        let open = Snapshot::build(Config::of_one_server("files", "http://127.0.0.1:9/mcp"));
+        let open = open.unwrap();
+        assert!(!open.requires_key() && open.verify_key("key of alice").is_none());
+    }
+
+    #[test]
+    fn secrets_reach_the_server_and_nothing_else() {
+        let snapshot = Snapshot::build(config()).unwrap();
+        let server = snapshot.servers.get("files").unwrap();
+        assert_eq!(server.url.query(), Some("key=hunter2"));
+        let header = server.headers.get("authorization").unwrap();
+        assert!(header.is_sensitive());
+        assert_eq!(header, "Bearer hunter3");
+        let shown = format!(
+            "{snapshot:?} {} {}",
+            snapshot.config_json(),
+            snapshot.policy_json()
+        );
+        assert!(!shown.contains("hunter"), "{shown}");
+        let hash = hex(&Sha256::digest(b"key of alice"));
+        assert!(!snapshot.config_json().contains(&hash));
+    }
+
+    #[test]
+    fn digests_name_what_they_are_of() {
+        let one = Snapshot::build(config()).unwrap();
+        assert_eq!(
+            one.config_digest,
+            Snapshot::build(config()).unwrap().config_digest
+        );
+        assert_eq!(one.config_digest, digest(one.config_json()));
+        assert_eq!(one.policy_json(), r#"{"preset":"balanced","paranoia":1}"#);
+        let mut other = config();
+        other.inspect.paranoia = 2;
+        let other = Snapshot::build(other).unwrap();
+        assert_ne!(one.config_digest, other.config_digest);
+        assert_ne!(one.policy_digest, other.policy_digest);
+    }
+
+    #[test]
+    fn a_child_is_the_only_server() {
+        let child = Arc::new(ServerSpec::child("files-2"));
+        let snapshot = Snapshot::for_child(config(), child).unwrap();
+        assert_eq!(
+            snapshot
+                .servers
+                .keys()
+                .map(|name| &**name)
+                .collect::<Vec<_>>(),
+            ["files-2"]
+        );
+    }
+
+    #[test]
+    fn a_folder_without_rules_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut wrong = config();
+        wrong.inspect.rules = vec![folder.path().into(), folder.path().join("gone")];
+        let errors = Snapshot::build(wrong).unwrap_err();
+        let told: Vec<&str> = errors.iter().map(|error| error.message.as_str()).collect();
+        assert_eq!(
+            told,
+            [
+                "no *.yaml in this folder",
+                "cannot be read: entity not found"
+            ]
+        );
+    }
 }

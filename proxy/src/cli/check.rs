@@ -80,3 +80,44 @@ fn json(file: &Path, outcome: &Result<Snapshot, Vec<Located>>) -> String {
     };
     format!("{report:#}\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ten errors: two of shape, eight of meaning.
+    const WRONG: &str = "\
+listen: somewhere
+admin: 0.0.0.0:8809
+auth:
+  keys:
+    - { name: alice, sha256: abc }
+servers:
+  Files!:
+    url: ftp://files.example/mcp
+  mail:
+    url: https://user:secret@mail.example/mcp
+    headers: { Host: other.example }
+    retries: 3
+inspect:
+  paranoia: 5
+capture:
+  rotate_every: 60
+log:
+  level: inof
+";
+
+    #[test]
+    fn ten_errors_are_told_at_once() {
+        let env = |name: &str| (name == "HOME").then(|| "/home/someone".to_owned());
+        let outcome = Written::parse("wiregate.yaml", WRONG, &env)
+            .and_then(|written| written.finish(Use::Serve, &env))
+            .and_then(Snapshot::build);
+        let report = text(Path::new("wiregate.yaml"), &outcome);
+        assert!(
+            !report.contains("secret") && report.ends_with("\n10 errors\n"),
+            "{report}"
+        );
+        insta::assert_snapshot!(report);
+    }
+}

@@ -213,6 +213,17 @@ fn words(schema: &Value) -> Option<String> {
     (!words.is_empty()).then(|| words.join(", "))
 }
 
+/// What each word of an enumeration stands for.
+fn meanings(schema: &Value) -> String {
+    let mut text = String::new();
+    for one in schema["oneOf"].as_array().into_iter().flatten() {
+        if let Some(word) = one["const"].as_str() {
+            let _ = write!(text, " `{word}`: {}", described(one));
+        }
+    }
+    text
+}
+
 /// A description on one line, as a cell of a table needs it.
 fn described(schema: &Value) -> String {
     schema["description"]

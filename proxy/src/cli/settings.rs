@@ -31,7 +31,7 @@ pub struct CaptureFlags {
     #[arg(long, conflicts_with_all = ["capture", "capture_bodies"])]
     no_capture: bool,
     /// How bodies are recorded
-    #[arg(long, value_parser = PossibleValuesParser::new(["redacted", "raw"]))]
+    #[arg(long, value_name = "HOW", value_parser = PossibleValuesParser::new(["redacted", "raw"]))]
     capture_bodies: Option<String>,
 }
 
@@ -39,7 +39,7 @@ pub struct CaptureFlags {
 #[derive(Debug, Default, Args)]
 pub struct LogFlags {
     /// Text for people or JSON for machines
-    #[arg(long, value_parser = PossibleValuesParser::new(["text", "json"]))]
+    #[arg(long, value_name = "FORMAT", value_parser = PossibleValuesParser::new(["text", "json"]))]
     log_format: Option<String>,
 }
 

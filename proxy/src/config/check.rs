@@ -430,3 +430,252 @@ impl Config {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::config::{Period, Secret};
+
+    fn fine() -> Config {
+        Config::of_one_server("files", "http://127.0.0.1:9000/mcp")
+    }
+
+    /// The pointers of the problems after `change`.
+    fn after(change: impl FnOnce(&mut Config)) -> Vec<String> {
+        let mut config = fine();
+        change(&mut config);
+        let mut pointers: Vec<String> = problems_for(&config, Use::Serve)
+            .into_iter()
+            .map(|problem| problem.pointer)
+            .collect();
+        pointers.sort();
+        pointers
+    }
+
+    fn server(config: &mut Config) -> &mut Server {
+        config.servers.get_mut("files").unwrap()
+    }
+
+    #[test]
+    fn the_plain_configuration_is_fine() {
+        assert_eq!(problems_for(&fine(), Use::Serve), []);
+    }
+
+    #[test]
+    fn beyond_loopback_auth_is_a_decision() {
+        for open in ["0.0.0.0:1", "192.0.2.1:1", "[::]:1", "[::ffff:192.0.2.1]:1"] {
+            assert_eq!(
+                after(|config| config.listen = open.into()),
+                ["/listen"],
+                "{open}"
+            );
+            assert_eq!(
+                after(|config| config.admin = open.into()),
+                ["/admin"],
+                "{open}"
+            );
+            let decided = after(|config| {
+                config.listen = open.into();
+                config.auth = Some(Auth::Open);
+            });
+            assert_eq!(decided, [""; 0], "{open}");
+        }
+        for own in [
+            "127.0.0.1:0",
+            "127.9.9.9:1",
+            "[::1]:1",
+            "[::ffff:127.0.0.1]:1",
+        ] {
+            assert_eq!(after(|config| config.listen = own.into()), [""; 0], "{own}");
+        }
+        assert_eq!(
+            after(|config| config.listen = "localhost".into()),
+            ["/listen"]
+        );
+        assert_eq!(
+            after(|config| config.admin = config.listen.clone()),
+            ["/admin"]
+        );
+        assert_eq!(after(|config| config.admin = "off".into()), [""; 0]);
+    }
+
+    #[test]
+    fn endpoints_are_urls_without_credentials() {
+        for bad in [
+            "",
+            "files",
+            "ftp://a/",
+            "http://",
+            "http://u:p@a/",
+            "http://u@a/",
+            "http://a/#f",
+        ] {
+            let found = after(|config| server(config).url = Address::new(bad));
+            assert_eq!(found, ["/servers/files/url"], "{bad}");
+        }
+        for good in [
+            "http://[::1]:9/",
+            "https://a.example/x y?key=1",
+            "https://bücher.example/",
+        ] {
+            assert_eq!(
+                after(|config| server(config).url = Address::new(good)),
+                [""; 0],
+                "{good}"
+            );
+        }
+    }
+
+    #[test]
+    fn names_of_servers_and_headers() {
+        for bad in ["", "Files", "a/b", "a b", "é", &"a".repeat(65)] {
+            let found = after(|config| {
+                let server = config.servers.remove("files").unwrap();
+                config.servers.insert(bad.into(), server);
+            });
+            assert_eq!(found.len(), 1, "{bad}");
+        }
+        for (name, value) in [
+            ("Host", "a"),
+            ("MCP-Session-Id", "a"),
+            ("a b", "a"),
+            ("X-Key", "a\nb"),
+            ("Transfer-Encoding", "chunked"),
+        ] {
+            let found = after(|config| {
+                server(config)
+                    .headers
+                    .insert(name.into(), Secret::new(value));
+            });
+            assert_eq!(found, [format!("/servers/files/headers/{name}")]);
+        }
+    }
+
+    #[test]
+    fn keys_are_hashes_of_people_told_apart() {
+        let key = |name: &str, digit: &str| Key {
+            name: name.into(),
+            sha256: digit.repeat(64),
+        };
+        let with = |keys: Vec<Key>| after(|config| config.auth = Some(Auth::Keys(keys)));
+        assert_eq!(with(vec![key("a", "0"), key("b@x.example", "F")]), [""; 0]);
+        assert_eq!(with(vec![]), ["/auth/keys"]);
+        assert_eq!(
+            with(vec![key("a", "0"), key("a", "1")]),
+            ["/auth/keys/1/name"]
+        );
+        assert_eq!(
+            with(vec![key("a", "f"), key("b", "F")]),
+            ["/auth/keys/1/sha256"]
+        );
+        assert_eq!(
+            with(vec![key("a b", "g")]),
+            ["/auth/keys/0/name", "/auth/keys/0/sha256"]
+        );
+    }
+
+    #[test]
+    fn hosts_and_origins() {
+        let hosts = ["mcp.example", "mcp.example:8443", "[::1]:1"];
+        assert_eq!(
+            after(|config| config.allowed_hosts = hosts.map(Into::into).into()),
+            [""; 0]
+        );
+        for bad in ["", "https://a", "a/b", "a?b", "u@a", "*.example", "a:port"] {
+            let found = after(|config| config.allowed_hosts = vec![bad.into()]);
+            assert_eq!(found, ["/allowed_hosts/0"], "{bad}");
+        }
+        for bad in [
+            "",
+            "null",
+            "*",
+            "app.example",
+            "https://app.example/",
+            "ftp://a",
+        ] {
+            let found = after(|config| config.allowed_origins = vec![bad.into()]);
+            assert_eq!(found, ["/allowed_origins/0"], "{bad}");
+        }
+        let origins = ["https://app.example", "http://a:81"];
+        let found = after(|config| config.allowed_origins = origins.map(Into::into).into());
+        assert_eq!(found, [""; 0]);
+    }
+
+    #[test]
+    fn nothing_is_zero_and_nothing_beyond_reach() {
+        assert_eq!(after(|config| config.limits.batch = 0), ["/limits/batch"]);
+        assert_eq!(
+            after(|config| config.limits.body = Size::mib(2048)),
+            ["/limits/body"]
+        );
+        assert_eq!(
+            after(|config| config.limits.headers = Size::new(4096)),
+            ["/limits/headers"]
+        );
+        assert_eq!(
+            after(|config| config.limits.json_depth = 1025),
+            ["/limits/json_depth"]
+        );
+        assert_eq!(
+            after(|config| config.timeouts.idle = Period::secs(0)),
+            ["/timeouts/idle"]
+        );
+        assert_eq!(
+            after(|config| config.inspect.budget = Size::new(0)),
+            ["/inspect/budget"]
+        );
+        assert_eq!(
+            after(|config| config.inspect.paranoia = 0),
+            ["/inspect/paranoia"]
+        );
+        assert_eq!(
+            after(|config| config.capture.queue_rows = 0),
+            ["/capture/queue_rows"]
+        );
+        let turn = after(|config| config.capture.rotate_every = Period::secs(0));
+        assert_eq!(turn, ["/capture/rotate_every"]);
+        assert_eq!(
+            after(|config| config.capture.max_bytes = Size::mib(1)),
+            ["/capture/rotate_bytes"]
+        );
+    }
+
+    #[test]
+    fn files_must_be_there() {
+        let gone = PathBuf::from("/nonexistent/file");
+        let found = after(|config| {
+            config.inspect.rules = vec![gone.clone()];
+            config.tls = Some(crate::config::Tls {
+                cert: gone.clone(),
+                key: gone.clone(),
+            });
+            server(config).ca = Some(gone);
+        });
+        assert_eq!(
+            found,
+            [
+                "/inspect/rules/0",
+                "/servers/files/ca",
+                "/tls/cert",
+                "/tls/key"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_mistyped_level_is_no_silence() {
+        for bad in ["inof", "", "info,", "proxy=loud"] {
+            assert_eq!(
+                after(|config| config.log.level = bad.into()),
+                ["/log/level"],
+                "{bad}"
+            );
+        }
+        assert_eq!(
+            after(|config| config.log.level = "warn,proxy::upstream=debug".into()),
+            [""; 0]
+        );
+    }
+}

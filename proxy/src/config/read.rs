@@ -262,3 +262,130 @@ impl Config {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: &str = "servers: { files: { url: 'http://127.0.0.1:9000/mcp' } }\n";
+
+    fn env(name: &str) -> Option<String> {
+        match name {
+            "HOME" => Some("/home/someone".into()),
+            "TOKEN" => Some("hunter2".into()),
+            "LIMIT" => Some("1MiB".into()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn what_is_not_written_has_its_default() {
+        let config = Config::from_yaml("f.yaml", ONE, &env).unwrap();
+        let dir = Some("/home/someone/.local/state/wiregate/capture".into());
+        let capture = super::super::Capture {
+            dir,
+            ..Default::default()
+        };
+        let default = Config::of_one_server("files", "http://127.0.0.1:9000/mcp");
+        assert_eq!(config, Config { capture, ..default });
+    }
+
+    #[test]
+    fn the_state_folder_is_xdgs_when_it_is_one() {
+        let state = |xdg: &'static str| {
+            let env = move |name: &str| match name {
+                "XDG_STATE_HOME" => Some(xdg.to_owned()),
+                other => env(other),
+            };
+            Config::from_yaml("f.yaml", ONE, &env)
+                .unwrap()
+                .capture
+                .dir
+                .unwrap()
+        };
+        assert_eq!(
+            state("/var/state"),
+            Path::new("/var/state/wiregate/capture")
+        );
+        let home = Path::new("/home/someone/.local/state/wiregate/capture");
+        assert_eq!(state("relative"), home);
+        assert_eq!(state(""), home);
+        let errors = Config::from_yaml("f.yaml", ONE, &|_| None).unwrap_err();
+        assert_eq!(errors.first().unwrap().path, "/capture/dir");
+    }
+
+    #[test]
+    fn variables_and_relative_paths() {
+        let text =
+            format!("{ONE}inspect: {{ rules: [., /tmp] }}\nlimits: {{ body: \"${{LIMIT}}\" }}\n")
+                .replace(
+                    "/mcp' }",
+                    "/mcp', headers: { Authorization: 'Bearer ${TOKEN}' } }",
+                );
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("f.yaml");
+        let config = Config::from_yaml(file.to_str().unwrap(), &text, &env).unwrap();
+        assert_eq!(
+            config.inspect.rules,
+            [folder.path().join("."), "/tmp".into()]
+        );
+        assert_eq!(config.limits.body.to_string(), "1MiB");
+        let headers = &config.servers.get("files").unwrap().headers;
+        assert_eq!(
+            headers.get("Authorization").unwrap().expose(),
+            "Bearer hunter2"
+        );
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn what_a_flag_set_wrong_names_the_flag() {
+        let mut written = Written::parse("f.yaml", ONE, &env).unwrap();
+        written.set("--listen", "/listen", |config| {
+            config.listen = "here".into()
+        });
+        let errors = written.finish(Use::Serve, &env).unwrap_err();
+        let told = Listed(&errors).to_string();
+        assert!(told.starts_with("--listen: not an address"), "{told}");
+    }
+
+    #[test]
+    fn a_broken_part_is_told_once() {
+        let text = format!("{ONE}limits: {{ body: four }}\nlog: {{ level: inof }}\n");
+        let errors = Config::from_yaml("f.yaml", &text, &env).unwrap_err();
+        let paths: Vec<&str> = errors.iter().map(|error| error.path.as_str()).collect();
+        assert_eq!(paths, ["/limits/body", "/log/level"]);
+    }
+
+    #[test]
+    fn auth_is_a_word_or_keys() {
+        let auth = |text: &str| {
+            Config::from_yaml("f.yaml", &format!("{ONE}auth: {text}\n"), &env)
+                .map(|config| config.auth)
+        };
+        assert_eq!(auth("none").unwrap(), Some(super::super::Auth::Open));
+        for wrong in [
+            "all",
+            "[]",
+            "{}",
+            "{ keys: [], more: 1 }",
+            "{ keys: [{ name: a }] }",
+            "1",
+        ] {
+            assert!(auth(wrong).is_err(), "{wrong}");
+        }
+        let errors = auth("{ keys: [{ name: a, sha256: b, role: c }] }").unwrap_err();
+        assert!(
+            errors
+                .iter()
+                .any(|error| error.path.starts_with("/auth/keys/0")),
+            "{errors:?}"
+        );
+    }
+
+    #[test]
+    fn a_missing_file_is_no_wrong_one() {
+        let error = Config::load(Path::new("/nonexistent/f.yaml")).unwrap_err();
+        assert!(matches!(error, LoadError::Read { .. }));
+    }
+}
