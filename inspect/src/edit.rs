@@ -1,7 +1,8 @@
 //! The one applier of edits on raw bytes: what is not edited leaves byte for byte as it came.
 
 use crate::compile::{RuleIx, RuleSet};
-use crate::scan::Span;
+use crate::message::ValueKind;
+use crate::scan::{Finding, Span};
 use crate::verdict::Verdict;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -94,9 +95,213 @@ pub fn apply(raw: &[u8], edits: &[Edit]) -> Result<(Vec<u8>, Vec<Placed>), EditE
 /// The edits do not fit `raw`: it is not the message the verdict was made from.
 pub fn redact(
     raw: &[u8],
-    _verdict: &Verdict,
-    _rules: &RuleSet,
-    _for_record: bool,
+    verdict: &Verdict,
+    rules: &RuleSet,
+    for_record: bool,
 ) -> Result<(Vec<u8>, Vec<Redaction>), EditError> {
-    Ok((raw.to_vec(), Vec::new()))
+    let edits = if for_record {
+        verdict.record_edits(rules, raw)
+    } else {
+        verdict.edits.clone()
+    };
+    let (out, placed) = apply(raw, &edits)?;
+    if cfg!(debug_assertions) && is_json(raw) && !is_json(&out) {
+        return Err(EditError::Broken);
+    }
+    let mut redactions = Vec::new();
+    for finding in &verdict.findings {
+        // a finding is hidden as soon as some edit touches it, whichever rule asked for the edit
+        let touching = finding.spans.iter().find_map(|span| {
+            let after = edits.partition_point(|edit| edit.span.end <= span.start);
+            let edit = edits.get(after)?;
+            (edit.span.start < span.end)
+                .then(|| placed.get(after))
+                .flatten()
+        });
+        if let Some(placed) = touching {
+            redactions.push(Redaction {
+                rule: rules.rule(finding.rule).id().to_owned(),
+                path: finding.path.clone(),
+                start: placed.start,
+                length: placed.len,
+                strategy: strategy(finding.kind_of_value).to_owned(),
+            });
+        }
+    }
+    Ok((out, redactions))
+}
+
+fn is_json(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok()
+}
+
+fn strategy(kind: ValueKind) -> &'static str {
+    match kind {
+        ValueKind::String => "placeholder",
+        ValueKind::Number => "zeros",
+        ValueKind::Key => "key",
+    }
+}
+
+/// The edits that hide these findings: overlapping spans become one edit that names all their rules.
+pub(crate) fn plan<'f>(
+    rules: &RuleSet,
+    findings: impl Iterator<Item = &'f Finding>,
+    raw: &[u8],
+) -> Vec<Edit> {
+    let mut spans: Vec<(Span, RuleIx, ValueKind)> = findings
+        .flat_map(|finding| {
+            let of = |span: &Span| (*span, finding.rule, finding.kind_of_value);
+            finding.spans.iter().map(of)
+        })
+        .filter(|(span, ..)| span.start < span.end)
+        .collect();
+    spans.sort_unstable_by_key(|(span, rule, _)| (*span, *rule));
+    let mut edits: Vec<(Edit, ValueKind)> = Vec::new();
+    for (span, rule, kind) in spans {
+        match edits.last_mut() {
+            Some((edit, _)) if span.start < edit.span.end => {
+                edit.span.end = edit.span.end.max(span.end);
+                if !edit.rules.contains(&rule) {
+                    edit.rules.push(rule);
+                }
+            }
+            _ => {
+                let edit = Edit {
+                    span,
+                    replacement: Box::default(),
+                    rules: SmallVec::from_elem(rule, 1),
+                };
+                edits.push((edit, kind));
+            }
+        }
+    }
+    let mut keys = 0;
+    edits
+        .into_iter()
+        .map(|(mut edit, kind)| {
+            edit.replacement = match kind {
+                ValueKind::Number => zeros(raw, edit.span),
+                ValueKind::String => escaped(&placeholder(rules, &edit)),
+                ValueKind::Key => unique(&placeholder(rules, &edit), raw, &mut keys),
+            };
+            edit
+        })
+        .collect()
+}
+
+/// The placeholder of the gravest rule of an edit.
+fn placeholder(rules: &RuleSet, edit: &Edit) -> String {
+    let gravest = edit.rules.iter().max_by_key(|ix| {
+        let rule = rules.rule(**ix);
+        (rule.severity(), rule.confidence(), std::cmp::Reverse(**ix))
+    });
+    gravest.map_or_else(String::new, |ix| rules.rule(*ix).placeholder())
+}
+
+/// Text as it stands inside a JSON string.
+fn escaped(text: &str) -> Box<[u8]> {
+    let quoted = serde_json::Value::from(text).to_string();
+    let inside = quoted.strip_prefix('"').and_then(|q| q.strip_suffix('"'));
+    inside.unwrap_or("").as_bytes().into()
+}
+
+/// A placeholder for an object key: numbered, so that no two members of an object get one name.
+fn unique(text: &str, raw: &[u8], keys: &mut usize) -> Box<[u8]> {
+    loop {
+        *keys += 1;
+        let candidate = escaped(&format!("{text}#{keys}"));
+        if memchr::memmem::find(raw, &candidate).is_none() {
+            return candidate;
+        }
+    }
+}
+
+/// As many zeros as digits. Where JSON forbids a leading zero, a 1 stands first.
+fn zeros(raw: &[u8], span: Span) -> Box<[u8]> {
+    let text = raw.get(span.start..span.end).unwrap_or(&[]);
+    let mut out: Vec<u8> = text
+        .iter()
+        .map(|byte| if byte.is_ascii_digit() { b'0' } else { *byte })
+        .collect();
+    let before = |back: usize| span.start.checked_sub(back).and_then(|at| raw.get(at));
+    // the number begins here, unless digits, a fraction or an exponent go before; a minus may
+    let leads = match (before(2), before(1)) {
+        (Some(b'e' | b'E'), Some(b'-' | b'+')) => false,
+        (_, Some(b'0'..=b'9' | b'.' | b'e' | b'E' | b'+')) => false,
+        _ => true,
+    };
+    let first = out.iter().position(|byte| *byte != b'-').unwrap_or(0);
+    let digit_follows = match out.get(first + 1) {
+        Some(byte) => byte.is_ascii_digit(),
+        None => raw.get(span.end).is_some_and(u8::is_ascii_digit),
+    };
+    if leads
+        && digit_follows
+        && let Some(byte) = out.get_mut(first)
+    {
+        *byte = b'1';
+    }
+    out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Edit, EditError, Span, apply, zeros};
+    use smallvec::SmallVec;
+
+    #[test]
+    fn zeros_stay_json() {
+        let cases = [
+            ("4111", 0..4, "1000"),
+            ("-4111", 1..5, "1000"),
+            ("-4111", 0..5, "-1000"),
+            ("99", 1..2, "0"),
+            ("7", 0..1, "0"),
+            ("4.25", 0..4, "0.00"),
+            ("1e44", 2..4, "00"),
+            ("1e-44", 3..5, "00"),
+            ("1234", 0..2, "10"),
+        ];
+        for (raw, range, expected) in cases {
+            let span = Span {
+                start: range.start,
+                end: range.end,
+            };
+            let zeroed = zeros(raw.as_bytes(), span);
+            assert_eq!(std::str::from_utf8(&zeroed).unwrap(), expected, "{raw}");
+            let whole = [
+                &raw.as_bytes()[..span.start],
+                &zeroed,
+                &raw.as_bytes()[span.end..],
+            ]
+            .concat();
+            assert!(super::is_json(&whole), "{raw}");
+        }
+    }
+
+    #[test]
+    fn refuses_edits_that_do_not_fit() {
+        let edit = |start, end| Edit {
+            span: Span { start, end },
+            replacement: b"x".as_slice().into(),
+            rules: SmallVec::new(),
+        };
+        assert_eq!(
+            apply(b"abcdef", &[edit(1, 2), edit(4, 5)]).unwrap().0,
+            b"axcdxf"
+        );
+        assert_eq!(
+            apply(b"abc", &[edit(0, 2), edit(1, 3)]).unwrap_err(),
+            EditError::Overlap(1)
+        );
+        assert_eq!(
+            apply(b"abc", &[edit(2, 9)]).unwrap_err(),
+            EditError::OutOfRange(0)
+        );
+        assert_eq!(
+            apply(b"abc", &[edit(3, 2)]).unwrap_err(),
+            EditError::OutOfRange(0)
+        );
+    }
 }

@@ -8,12 +8,17 @@
 //! bytes. Every buffer is owned by a `Parser` or a `Scanner` and reused, so a clean message costs no allocation.
 #![forbid(unsafe_code)]
 
+mod anchor;
 pub mod compile;
+mod cursor;
 pub mod edit;
+mod filter;
 pub mod message;
 pub mod rule;
 pub mod scan;
 pub mod surface;
+pub mod template;
+pub mod validate;
 pub mod verdict;
 pub mod yaml;
 

@@ -261,14 +261,34 @@ pub struct Tests {
 
 /// One example: a text, or a value with the key that names it.
 ///
-/// A text beginning with `{` that is a JSON object is scanned as that object, keys and all.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// A text that is a JSON object is scanned as that object, keys and all; templates as `{{hex:40}}` are expanded first.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Example {
     /// A text.
     Text(String),
     /// `{key: api_key, value: …}`
     Keyed(Keyed),
+}
+
+impl<'de> Deserialize<'de> for Example {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Example;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a text in quotes, or {key: …, value: …}")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Example, E> {
+                Ok(Example::Text(text.to_owned()))
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Example, A::Error> {
+                Keyed::deserialize(serde::de::value::MapAccessDeserializer::new(map))
+                    .map(Example::Keyed)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
 }
 
 /// A value with the key that names it.

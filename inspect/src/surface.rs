@@ -124,6 +124,12 @@ impl SurfaceSet {
         self.0 & Self::bit(surface, direction) != 0
     }
 
+    /// Whether some pair is in both sets.
+    #[must_use]
+    pub fn overlaps(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
     /// Whether any surface in this direction is in the set.
     #[must_use]
     pub fn has_direction(self, direction: Direction) -> bool {

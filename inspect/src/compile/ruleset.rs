@@ -1,8 +1,15 @@
 //! The compiled rule set.
 
-use super::{CompileErrors, RuleFile};
+use super::resolve::{Allow, Gate};
+use crate::anchor::Anchors;
+use crate::filter::Filter;
 use crate::rule::{Action, Class, Confidence, Docs, RuleDef, Severity, Tests};
 use crate::surface::SurfaceSet;
+use crate::validate::Validator;
+use regex::bytes::Regex;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 /// A rule's place in its [`RuleSet`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -16,11 +23,42 @@ impl RuleIx {
     }
 }
 
+/// What makes a rule look at a text.
+#[derive(Clone, Debug)]
+pub(crate) enum Trigger {
+    /// A literal of the pattern, in the text.
+    Value(Anchors),
+    /// A literal of the key regex, in the key that names the text.
+    Key(Anchors),
+    /// A keyword, in the text or in its key.
+    Keyword(Anchors),
+    /// Every text.
+    Always,
+}
+
+/// Where a literal has to stand to open a text for its rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Value,
+    Key,
+    Keyword,
+}
+
 /// One compiled rule.
 #[derive(Clone, Debug)]
 pub struct Rule {
     pub(crate) def: RuleDef,
     pub(crate) surfaces: SurfaceSet,
+    pub(crate) regex: Regex,
+    /// Which capture group is the secret.
+    pub(crate) secret: Option<usize>,
+    pub(crate) key: Option<Regex>,
+    /// Lower case.
+    pub(crate) keywords: Vec<String>,
+    pub(crate) validator: Option<Validator>,
+    pub(crate) allow: Vec<Allow>,
+    pub(crate) trigger: Trigger,
+    pub(crate) gate: Gate,
 }
 
 impl Rule {
@@ -82,6 +120,12 @@ impl Rule {
             _ => Action::Flag,
         })
     }
+    /// What a redacted text becomes.
+    #[must_use]
+    pub fn placeholder(&self) -> String {
+        let template = self.def.redact.as_deref().unwrap_or("[redacted:{id}]");
+        template.replace("{id}", &self.def.id)
+    }
     /// The rule explained.
     #[must_use]
     pub fn docs(&self) -> &Docs {
@@ -97,35 +141,77 @@ impl Rule {
     pub fn def(&self) -> &RuleDef {
         &self.def
     }
+    /// The literals that make the engine look at a text for this rule; none for a slow rule.
+    #[must_use]
+    pub fn anchors(&self) -> &[Vec<u8>] {
+        match &self.trigger {
+            Trigger::Value(a) | Trigger::Key(a) | Trigger::Keyword(a) => &a.literals,
+            Trigger::Always => &[],
+        }
+    }
+    /// How often the engine expects to look, per megabyte of ordinary traffic; `None` for a slow rule: at every text.
+    #[must_use]
+    pub fn cost(&self) -> Option<f64> {
+        match &self.trigger {
+            Trigger::Value(a) | Trigger::Key(a) | Trigger::Keyword(a) => Some(a.cost * 1e6),
+            Trigger::Always => None,
+        }
+    }
 }
 
 /// Rules compiled once, shared by every worker. Rules are sorted by id, whatever the order of files.
 #[derive(Clone, Debug)]
 pub struct RuleSet {
     rules: Vec<Rule>,
+    filter: Filter,
+    /// For each literal of the filter: the rules it opens texts for.
+    uses: Vec<Vec<(RuleIx, Role)>>,
+    /// Rules that look at every text.
+    slow: Vec<RuleIx>,
     digest: String,
     source: String,
 }
 
-impl RuleSet {
-    /// Compiles rule files.
-    ///
-    /// # Errors
-    /// Every error of all files at once.
-    pub fn compile(_files: &[RuleFile<'_>]) -> Result<Self, CompileErrors> {
-        Ok(Self {
-            rules: Vec::new(),
-            digest: String::new(),
-            source: String::new(),
-        })
+impl Default for RuleSet {
+    /// The set without rules.
+    fn default() -> Self {
+        // no literals, so the filter is always built
+        Self::build(Vec::new()).unwrap_or_else(|| unreachable!("an empty filter"))
     }
+}
 
-    /// Compiles rules that are in memory already.
-    ///
-    /// # Errors
-    /// Every error of all rules at once.
-    pub fn from_defs(_defs: &[RuleDef]) -> Result<Self, CompileErrors> {
-        Self::compile(&[])
+impl RuleSet {
+    /// Builds the set from rules sorted by id; `None` when their literals are too many for the filter.
+    pub(crate) fn build(rules: Vec<Rule>) -> Option<Self> {
+        let mut literals: BTreeMap<Vec<u8>, Vec<(RuleIx, Role)>> = BTreeMap::new();
+        let mut slow = Vec::new();
+        for (index, rule) in (0_u32..).zip(&rules) {
+            let (anchors, role) = match &rule.trigger {
+                Trigger::Value(anchors) => (anchors, Role::Value),
+                Trigger::Key(anchors) => (anchors, Role::Key),
+                Trigger::Keyword(anchors) => (anchors, Role::Keyword),
+                Trigger::Always => {
+                    slow.push(RuleIx(index));
+                    continue;
+                }
+            };
+            for literal in &anchors.literals {
+                literals
+                    .entry(literal.clone())
+                    .or_default()
+                    .push((RuleIx(index), role));
+            }
+        }
+        let (literals, uses): (Vec<_>, Vec<_>) = literals.into_iter().unzip();
+        let source = source(&rules);
+        Some(Self {
+            filter: Filter::new(&literals)?,
+            uses,
+            slow,
+            digest: format!("sha256:{}", hex(&Sha256::digest(source.as_bytes()))),
+            source,
+            rules,
+        })
     }
 
     /// `sha256:<hex>` over [`RuleSet::source`].
@@ -146,10 +232,16 @@ impl RuleSet {
     /// One rule of this set.
     ///
     /// # Panics
-    /// `ix` comes from a larger set.
+    /// `ix` comes from another, larger set.
     #[must_use]
     pub fn rule(&self, ix: RuleIx) -> &Rule {
         &self.rules[ix.index()]
+    }
+    /// The rule of this id.
+    #[must_use]
+    pub fn find(&self, id: &str) -> Option<RuleIx> {
+        let at = self.rules.binary_search_by(|rule| rule.id().cmp(id)).ok()?;
+        u32::try_from(at).ok().map(RuleIx)
     }
     /// How many rules.
     #[must_use]
@@ -163,7 +255,55 @@ impl RuleSet {
     }
     /// The set without these rules, for what-if questions.
     #[must_use]
-    pub fn without(&self, _ids: &[&str]) -> Self {
-        self.clone()
+    pub fn without(&self, ids: &[&str]) -> Self {
+        let rest = self.rules.iter().filter(|rule| !ids.contains(&rule.id()));
+        // fewer literals than this set has, so the filter can be built
+        Self::build(rest.cloned().collect()).unwrap_or_default()
     }
+
+    pub(crate) fn filter(&self) -> &Filter {
+        &self.filter
+    }
+    /// The rules that a literal of the filter opens texts for.
+    pub(crate) fn uses(&self, literal: usize) -> &[(RuleIx, Role)] {
+        self.uses.get(literal).map_or(&[], Vec::as_slice)
+    }
+    pub(crate) fn slow(&self) -> &[RuleIx] {
+        &self.slow
+    }
+}
+
+/// One rule a line, as JSON, which is YAML too.
+fn source(rules: &[Rule]) -> String {
+    let mut out = String::from("rules:");
+    if rules.is_empty() {
+        out.push_str(" []");
+    }
+    for rule in rules {
+        out.push_str("\n- ");
+        // a RuleDef holds only strings, numbers and lists of them: it is always JSON
+        let json = serde_json::to_string(&rule.def).unwrap_or_default();
+        for c in json.chars() {
+            // what YAML does not take unescaped; writing to a String cannot fail
+            if matches!(
+                c,
+                '\u{7F}'
+                    ..='\u{9F}' | '\u{2028}' | '\u{2029}' | '\u{FEFF}' | '\u{FFFE}' | '\u{FFFF}'
+            ) {
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            } else {
+                out.push(c);
+            }
+        }
+    }
+    out.push('\n');
+    out
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut out, byte| {
+        // writing to a String cannot fail
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
 }

@@ -40,7 +40,7 @@ fn members<'n, 'a>(
 }
 
 /// How many nodes the value at `at` takes, itself included.
-pub(crate) fn span(nodes: &[Node<'_>], at: usize) -> usize {
+fn span(nodes: &[Node<'_>], at: usize) -> usize {
     match nodes.get(at) {
         Some(Node::Object { count, .. } | Node::Array { count, .. }) => 1 + count,
         _ => 1,
@@ -48,7 +48,7 @@ pub(crate) fn span(nodes: &[Node<'_>], at: usize) -> usize {
 }
 
 /// The value of member `key` of the object at `at`; the last one when repeated.
-pub(super) fn member(nodes: &[Node<'_>], at: usize, key: &str) -> Option<usize> {
+pub(crate) fn member(nodes: &[Node<'_>], at: usize, key: &str) -> Option<usize> {
     members(nodes, at)
         .filter(|(k, _)| *k == key)
         .last()

@@ -9,6 +9,8 @@ pub use batch::split_batch;
 pub use error::{ParseError, ParseLimits};
 pub use parser::Parser;
 
+pub(crate) use head::member;
+
 use head::Head;
 use simd_json::{Node, StaticNode};
 
@@ -95,7 +97,7 @@ impl<'a> Scalar<'a> {
         }
     }
 
-    fn of(node: &Node<'a>) -> Self {
+    pub(crate) fn of(node: &Node<'a>) -> Self {
         match *node {
             Node::String(s) => Self::Str(s),
             Node::Object { len, .. } => Self::Object(len),
@@ -216,7 +218,7 @@ impl<'a> Message<'a> {
     pub fn get(&self, path: &[&str]) -> Option<Scalar<'a>> {
         let at = path
             .iter()
-            .try_fold(0, |at, key| head::member(self.nodes, at, key))?;
+            .try_fold(0, |at, key| member(self.nodes, at, key))?;
         self.nodes.get(at).map(Scalar::of)
     }
 

@@ -1,4 +1,14 @@
 //! Rule set × message × subject → findings.
+//!
+//! One filter pass over all texts names the few (text, rule) pairs worth a look; each is verified with the rule's regex
+//! on the text's own slice, in a window where that is safe; what remains is checked, placed and reported.
+
+mod exempt;
+mod pass;
+mod regions;
+mod verify;
+
+use pass::{Memory, Pass, Place};
 
 use crate::compile::{RuleIx, RuleSet};
 use crate::message::{Message, ValueKind};
@@ -76,7 +86,9 @@ pub const MAX_FINDINGS: usize = 1_000;
 
 /// Reusable memory for scanning: one per worker.
 #[derive(Debug, Default)]
-pub struct Scanner {}
+pub struct Scanner {
+    memory: Memory,
+}
 
 impl Scanner {
     /// A new scanner.
@@ -85,24 +97,44 @@ impl Scanner {
         Self::default()
     }
 
-    /// Scans every key, string and long number of a message.
-    pub fn scan(
-        &mut self,
-        _rules: &RuleSet,
-        _message: &Message<'_>,
-        _subject: &Subject<'_>,
-    ) -> Scan {
-        Scan::default()
+    /// Scans every key, string and long number of a message. Does not allocate when nothing is found.
+    pub fn scan(&mut self, rules: &RuleSet, message: &Message<'_>, subject: &Subject<'_>) -> Scan {
+        let mut pass = Pass::new(&mut self.memory, rules, subject, Place::In(message));
+        pass.texts(message);
+        if message.has_long_numbers() {
+            pass.numbers(message);
+        }
+        pass.finish(message)
     }
 
     /// Scans one text that is no JSON, as a header value. Spans index into the text.
     pub fn scan_text(
         &mut self,
-        _rules: &RuleSet,
-        _text: &str,
-        _surface: Surface,
-        _subject: &Subject<'_>,
+        rules: &RuleSet,
+        text: &str,
+        surface: Surface,
+        subject: &Subject<'_>,
     ) -> Scan {
-        Scan::default()
+        let mut pass = Pass::new(&mut self.memory, rules, subject, Place::Alone(surface));
+        pass.alone(text);
+        pass.finish_alone(surface)
+    }
+
+    /// The rules that find something in an example, wherever they look otherwise.
+    pub(crate) fn scan_example(&mut self, rules: &RuleSet, message: &Message<'_>) -> Vec<RuleIx> {
+        let subject = Subject {
+            direction: Direction::ToServer,
+            server: "",
+            method: None,
+            name: None,
+            paranoia: u8::MAX,
+            budget: usize::MAX,
+        };
+        let mut pass = Pass::new(&mut self.memory, rules, &subject, Place::Example);
+        pass.texts(message);
+        if message.has_long_numbers() {
+            pass.numbers(message);
+        }
+        pass.rules_found()
     }
 }

@@ -167,10 +167,9 @@ fn deserialize<T: DeserializeOwned>(tree: &mut Tree, tell: &mut Tell<'_>) -> Opt
         }
         let missing = quoted_after(&message, "missing field ");
         let place = tree.place_of(&path, unknown.is_some())?;
-        let known = missing.is_some_and(|field| {
-            let container = tree.get(&path).map_or((1, 1), |node| node.place);
-            pruned.contains(&(container, field.to_owned()))
-        });
+        let node = tree.get(&path)?;
+        let known = node.told
+            || missing.is_some_and(|field| pruned.contains(&(node.place, field.to_owned())));
         if !known && !tell(place, tree.pointer(&path), message) {
             return None;
         }

@@ -56,13 +56,16 @@ pub(super) fn read(text: &str, env: Option<Env<'_>>, tell: &mut Tell<'_>) -> Opt
                 if anchor != 0 {
                     return fatal(tell, "anchors are not supported".to_owned());
                 }
-                let value = scalar(&text, style, tag.as_deref(), env).unwrap_or_else(|message| {
+                let value = scalar(&text, style, tag.as_deref(), env);
+                let told = value.is_err();
+                let value = value.unwrap_or_else(|message| {
                     tell(at, String::new(), message);
                     Value::Null
                 });
                 Tree {
                     place: at,
                     data: Data::Scalar(value),
+                    told,
                 }
             }
             Event::SequenceStart(anchor, ref tag) | Event::MappingStart(anchor, ref tag) => {
@@ -87,7 +90,11 @@ pub(super) fn read(text: &str, env: Option<Env<'_>>, tell: &mut Tell<'_>) -> Opt
                 continue;
             }
             Event::SequenceEnd | Event::MappingEnd => match stack.pop() {
-                Some(Open { place, data, .. }) => Tree { place, data },
+                Some(Open { place, data, .. }) => Tree {
+                    place,
+                    data,
+                    told: false,
+                },
                 None => return fatal(tell, "unbalanced document".to_owned()),
             },
             Event::Alias(_) => return fatal(tell, "aliases are not supported".to_owned()),
@@ -109,6 +116,7 @@ pub(super) fn read(text: &str, env: Option<Env<'_>>, tell: &mut Tell<'_>) -> Opt
     let empty = Tree {
         place: (1, 1),
         data: Data::Map(Vec::new()),
+        told: false,
     };
     Some(match root {
         Some(Tree {

@@ -10,6 +10,8 @@ pub(super) struct Tree {
     /// Line and column, from 1.
     pub(super) place: (usize, usize),
     pub(super) data: Data,
+    /// Whether an error about this node was told while reading.
+    pub(super) told: bool,
 }
 
 #[derive(Clone, Debug)]

@@ -1,0 +1,524 @@
+//! One scan of one message: collect regions, verify them text by text, then find the raw spans of what was found.
+
+use super::regions::{self, Region};
+use super::verify::Piece;
+use super::{Direction, Finding, MAX_FINDINGS, Scan, Span, Subject};
+use crate::compile::{Role, RuleIx, RuleSet};
+use crate::cursor::{Escapes, PathWalker, Tokens};
+use crate::message::{Entry, Message, NO_KEY, ValueKind};
+use crate::surface::Surface;
+use simd_json::{Node, StaticNode};
+use smallvec::SmallVec;
+use std::ops::Range;
+
+/// Bytes given to regexes for each byte of text, at most; a flood of false literal hits ends here.
+const WORK_PER_BYTE: usize = 64;
+/// And at least this many, so that small messages are never cut short.
+const MIN_WORK: usize = 4 * 1024 * 1024;
+/// Regions kept at most.
+const MAX_REGIONS: usize = 100_000;
+
+/// What a scanner keeps between messages.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    pub(super) path: PathWalker,
+    pub(super) regions: Vec<Region>,
+    /// For each rule: one more than the index of its last region.
+    pub(super) last: Vec<u32>,
+    /// Where the digits of the text at hand are.
+    pub(super) digits: Vec<u32>,
+    pub(super) found: Vec<Found>,
+}
+
+/// Something found, not yet placed in the raw bytes.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub(super) rule: RuleIx,
+    pub(super) node: u32,
+    pub(super) kind: ValueKind,
+    /// In the unescaped text.
+    pub(super) range: Range<usize>,
+    pub(super) surface: Surface,
+    pub(super) path: String,
+}
+
+/// What the texts stand in.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place<'m, 'a> {
+    /// A message: surfaces by path.
+    In(&'m Message<'a>),
+    /// A text of its own.
+    Alone(Surface),
+    /// A rule's example: every surface fits, nothing is exempt.
+    Example,
+}
+
+/// One scan under way.
+#[derive(Debug)]
+pub(super) struct Pass<'p, 'm, 'a> {
+    pub(super) memory: &'p mut Memory,
+    pub(super) rules: &'p RuleSet,
+    pub(super) subject: &'p Subject<'p>,
+    pub(super) place: Place<'m, 'a>,
+    /// Bytes regexes may still look at.
+    pub(super) work: usize,
+    /// Bytes of text that may still be scanned.
+    budget: usize,
+    pub(super) truncated: bool,
+}
+
+impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
+    pub(super) fn new(
+        memory: &'p mut Memory,
+        rules: &'p RuleSet,
+        subject: &'p Subject<'p>,
+        place: Place<'m, 'a>,
+    ) -> Self {
+        memory.path.reset();
+        memory.regions.clear();
+        memory.found.clear();
+        memory.last.clear();
+        memory.last.resize(rules.len(), 0);
+        Self {
+            memory,
+            rules,
+            subject,
+            place,
+            work: MIN_WORK,
+            budget: subject.budget,
+            truncated: false,
+        }
+    }
+
+    /// Whether a rule takes part at all.
+    fn takes_part(&self, rule: RuleIx) -> bool {
+        let rule = self.rules.rule(rule);
+        rule.paranoia() <= self.subject.paranoia
+            && match self.place {
+                Place::Example => true,
+                Place::Alone(surface) => rule.surfaces().has(surface, self.subject.direction),
+                Place::In(_) => rule.surfaces().has_direction(self.subject.direction),
+            }
+    }
+
+    /// Whether the scan has to end.
+    pub(super) fn is_over(&self) -> bool {
+        self.truncated && (self.work == 0 || self.memory.found.len() >= MAX_FINDINGS)
+    }
+
+    /// Keys and strings: one filter pass over the arena, then text by text.
+    pub(super) fn texts(&mut self, message: &Message<'_>) {
+        let arena = message.arena();
+        let limit = self.budget.min(arena.len());
+        self.budget -= limit;
+        self.truncated |= limit < arena.len();
+        self.work = self.work.max(limit.saturating_mul(WORK_PER_BYTE));
+        let entries = message.entries();
+        let texts = entries.partition_point(|entry| (entry.start as usize) < limit);
+        let entries = entries.get(..texts).unwrap_or(entries);
+
+        self.collect(message, entries, arena.get(..limit).unwrap_or(arena));
+        let slow = self.rules.slow().iter().any(|rule| self.takes_part(*rule));
+        if self.memory.regions.is_empty() && !slow {
+            return;
+        }
+        self.memory.regions.sort_unstable();
+        let mut next = 0;
+        if slow {
+            for at in 0..entries.len() {
+                next = self.text(message, entries, limit, at, next);
+                self.slow(message, entries, limit, at);
+                if self.is_over() {
+                    return;
+                }
+            }
+            return;
+        }
+        while let Some(region) = self.memory.regions.get(next) {
+            next = self.text(message, entries, limit, region.text as usize, next);
+            if self.is_over() {
+                return;
+            }
+        }
+    }
+
+    /// Turns literal hits into regions.
+    fn collect(&mut self, message: &Message<'_>, entries: &[Entry], arena: &[u8]) {
+        let mut at = 0;
+        for hit in self.rules.filter().hits(arena) {
+            // hits come by rising end, and no literal crosses a separator
+            while entries
+                .get(at + 1)
+                .is_some_and(|next| (next.start as usize) < hit.end)
+            {
+                at += 1;
+            }
+            let Some(entry) = entries.get(at) else { return };
+            let text = entry.start as usize;
+            let end = entries
+                .get(at + 1)
+                .map_or(arena.len(), |next| next.start as usize);
+            let Some(start) = hit.start.checked_sub(text) else {
+                continue;
+            };
+            for (rule, role) in self.rules.uses(hit.literal) {
+                if !self.takes_part(*rule) {
+                    continue;
+                }
+                match role {
+                    Role::Value => {
+                        let (from, to) = regions::window(
+                            self.rules.rule(*rule),
+                            start,
+                            hit.end - text,
+                            end - text,
+                        );
+                        self.push(at, *rule, from, to);
+                    }
+                    Role::Key if !entry.is_key => {}
+                    Role::Key => self.push_named(message, entries, at, *rule),
+                    Role::Keyword => {
+                        self.push(at, *rule, 0, usize::MAX);
+                        if entry.is_key {
+                            self.push_named(message, entries, at, *rule);
+                        }
+                    }
+                }
+            }
+            if self.memory.regions.len() >= MAX_REGIONS {
+                self.truncated = true;
+                return;
+            }
+        }
+    }
+
+    /// Opens every text directly named by the key at `at`: its value, or the elements of an array.
+    fn push_named(&mut self, message: &Message<'_>, entries: &[Entry], at: usize, rule: RuleIx) {
+        let Some(key) = entries.get(at) else { return };
+        let value = key.node as usize + 1;
+        let end = match message.nodes().get(value) {
+            Some(Node::Array { count, .. }) => value + count,
+            Some(Node::String(_)) => value,
+            _ => return,
+        };
+        let named = entries.get(at + 1..).unwrap_or(&[]).iter().zip(at + 1..);
+        for (entry, index) in named.take_while(|(entry, _)| entry.node as usize <= end) {
+            if entry.key == key.node && self.memory.regions.len() < MAX_REGIONS {
+                self.push(index, rule, 0, usize::MAX);
+            }
+        }
+    }
+
+    fn push(&mut self, text: usize, rule: RuleIx, start: usize, end: usize) {
+        let cast = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let region = Region {
+            text: cast(text),
+            rule,
+            start: cast(start),
+            end: cast(end),
+        };
+        let Some(last) = self.memory.last.get_mut(rule.index()) else {
+            return;
+        };
+        if let Some(before) = last
+            .checked_sub(1)
+            .and_then(|at| self.memory.regions.get_mut(at as usize))
+            && before.text == region.text
+            && region.start <= before.end
+        {
+            before.start = before.start.min(region.start);
+            before.end = before.end.max(region.end);
+            return;
+        }
+        self.memory.regions.push(region);
+        *last = cast(self.memory.regions.len());
+    }
+
+    /// The text of an entry, its key, and what it is. A text that the budget cuts ends there.
+    fn piece<'t>(
+        message: &'t Message<'_>,
+        entries: &[Entry],
+        limit: usize,
+        at: usize,
+    ) -> Option<Piece<'t>> {
+        let entry = entries.get(at)?;
+        let string = |node: u32| match message.nodes().get(node as usize) {
+            Some(Node::String(text)) => Some(*text),
+            _ => None,
+        };
+        let mut text = string(entry.node)?;
+        let room = limit.saturating_sub(entry.start as usize);
+        if text.len() > room {
+            let cut = (0..=room).rev().find(|cut| text.is_char_boundary(*cut));
+            text = text.get(..cut.unwrap_or(0))?;
+        }
+        Some(Piece {
+            text: text.as_bytes(),
+            node: entry.node,
+            key: string(entry.key),
+            kind: if entry.is_key {
+                ValueKind::Key
+            } else {
+                ValueKind::String
+            },
+        })
+    }
+
+    /// Verifies the regions of text `at`, which start at region `next`; gives the first region of a later text.
+    fn text(
+        &mut self,
+        message: &Message<'_>,
+        entries: &[Entry],
+        limit: usize,
+        at: usize,
+        mut next: usize,
+    ) -> usize {
+        while let Some(mut region) = self.memory.regions.get(next).copied() {
+            if region.text as usize != at {
+                break;
+            }
+            next += 1;
+            // sorted by rule and start: what overlaps follows
+            while let Some(more) = self.memory.regions.get(next)
+                && (more.text, more.rule) == (region.text, region.rule)
+                && more.start <= region.end
+            {
+                region.end = region.end.max(more.end);
+                next += 1;
+            }
+            if let Some(piece) = Self::piece(message, entries, limit, at) {
+                self.look(
+                    &piece,
+                    region.rule,
+                    region.start as usize,
+                    region.end as usize,
+                );
+            }
+        }
+        next
+    }
+
+    /// Runs the slow rules over text `at`.
+    fn slow(&mut self, message: &Message<'_>, entries: &[Entry], limit: usize, at: usize) {
+        if let Some(piece) = Self::piece(message, entries, limit, at) {
+            self.slow_piece(&piece);
+        }
+    }
+
+    pub(super) fn slow_piece(&mut self, piece: &Piece<'_>) {
+        let mut counted = false;
+        for rule in self.rules.slow() {
+            let gate = self.rules.rule(*rule).gate;
+            if piece.text.len() < gate.min_len || !self.takes_part(*rule) {
+                continue;
+            }
+            if gate.digits > 0 && !counted {
+                regions::digits(piece.text, &mut self.memory.digits);
+                counted = true;
+            }
+            if gate.digits > 0 && self.memory.digits.len() < gate.digits {
+                continue;
+            }
+            self.look(piece, *rule, 0, piece.text.len());
+        }
+    }
+
+    /// Long numbers, as their digits are written. They keep no text in the parser, so the raw bytes are walked.
+    pub(super) fn numbers(&mut self, message: &Message<'_>) {
+        self.memory.path.reset();
+        let mut tokens = Tokens::new(message.raw());
+        for (index, node) in message.nodes().iter().enumerate() {
+            let long = match node {
+                Node::Static(StaticNode::I64(n)) => n.unsigned_abs() >= 100_000_000,
+                Node::Static(StaticNode::U64(n)) => *n >= 100_000_000,
+                Node::Static(StaticNode::F64(n)) => n.abs() >= 1e8,
+                _ => false,
+            };
+            if !long {
+                continue;
+            }
+            let Some(text) = tokens
+                .seek(index)
+                .and_then(|range| message.raw().get(range))
+            else {
+                return;
+            };
+            if text.len() > self.budget {
+                self.truncated = true;
+                return;
+            }
+            self.budget -= text.len();
+            self.number(text, index, message);
+            if self.is_over() {
+                return;
+            }
+        }
+    }
+
+    fn number(&mut self, text: &[u8], node: usize, message: &Message<'_>) {
+        self.memory.path.seek(message.nodes(), node);
+        let piece = Piece {
+            text,
+            node: u32::try_from(node).unwrap_or(NO_KEY),
+            key: self.memory.path.key(message.nodes()),
+            kind: ValueKind::Number,
+        };
+        self.piece_alone(&piece);
+    }
+
+    /// A text that is in no arena: its own filter pass, then the slow rules.
+    fn piece_alone(&mut self, piece: &Piece<'_>) {
+        self.memory.regions.clear();
+        self.memory.last.fill(0);
+        for hit in self.rules.filter().hits(piece.text) {
+            for (rule, role) in self.rules.uses(hit.literal) {
+                if !self.takes_part(*rule) {
+                    continue;
+                }
+                match role {
+                    Role::Value => {
+                        let (from, to) = regions::window(
+                            self.rules.rule(*rule),
+                            hit.start,
+                            hit.end,
+                            piece.text.len(),
+                        );
+                        self.push(0, *rule, from, to);
+                    }
+                    Role::Keyword => self.push(0, *rule, 0, usize::MAX),
+                    Role::Key => {}
+                }
+            }
+        }
+        // rules that the key opens
+        if let Some(key) = piece.key {
+            for hit in self.rules.filter().hits(key.as_bytes()) {
+                for (rule, role) in self.rules.uses(hit.literal) {
+                    if *role != Role::Value && self.takes_part(*rule) {
+                        self.push(0, *rule, 0, usize::MAX);
+                    }
+                }
+            }
+        }
+        self.memory.regions.sort_unstable();
+        let mut next = 0;
+        while let Some(mut region) = self.memory.regions.get(next).copied() {
+            next += 1;
+            while let Some(more) = self.memory.regions.get(next)
+                && more.rule == region.rule
+                && more.start <= region.end
+            {
+                region.end = region.end.max(more.end);
+                next += 1;
+            }
+            self.look(
+                piece,
+                region.rule,
+                region.start as usize,
+                region.end as usize,
+            );
+        }
+        self.slow_piece(piece);
+    }
+
+    /// A text of its own.
+    pub(super) fn alone(&mut self, text: &str) {
+        let cut = (0..=text.len().min(self.budget))
+            .rev()
+            .find(|cut| text.is_char_boundary(*cut));
+        let kept = text.get(..cut.unwrap_or(0)).unwrap_or("");
+        self.truncated |= kept.len() < text.len();
+        self.work = self.work.max(kept.len().saturating_mul(WORK_PER_BYTE));
+        self.piece_alone(&Piece {
+            text: kept.as_bytes(),
+            node: 0,
+            key: None,
+            kind: ValueKind::String,
+        });
+    }
+
+    /// The rules that found something.
+    pub(super) fn rules_found(self) -> Vec<RuleIx> {
+        self.memory.found.iter().map(|found| found.rule).collect()
+    }
+
+    /// Finds the raw spans of everything found, in one walk over the raw bytes.
+    pub(super) fn finish(self, message: &Message<'_>) -> Scan {
+        let truncated = self.truncated;
+        let found = &mut self.memory.found;
+        if found.is_empty() {
+            return Scan {
+                findings: Vec::new(),
+                truncated,
+            };
+        }
+        found.sort_by_key(|found| (found.node, found.range.start, found.range.end, found.rule));
+        let raw = message.raw();
+        let mut tokens = Tokens::new(raw);
+        let mut token: Option<(u32, Range<usize>, Escapes<'_>)> = None;
+        let mut findings = Vec::with_capacity(found.len());
+        for found in found.drain(..) {
+            if token.as_ref().is_none_or(|(node, ..)| *node != found.node) {
+                token = tokens.seek(found.node as usize).and_then(|range| {
+                    let escapes = Escapes::new(raw.get(range.clone())?);
+                    Some((found.node, range, escapes))
+                });
+            }
+            let Some((_, range, escapes)) = &mut token else {
+                // not reachable: the walk follows the parser; hide nothing rather than the wrong bytes
+                continue;
+            };
+            let inside = match found.kind {
+                ValueKind::Number => Some(found.range.clone()),
+                _ => escapes.map(&found.range),
+            };
+            let inside = inside.unwrap_or(0..range.len());
+            let span = Span {
+                start: range.start + inside.start,
+                end: range.start + inside.end,
+            };
+            findings.push(finding(self.rules, found, span));
+        }
+        Scan {
+            findings,
+            truncated,
+        }
+    }
+
+    /// The same for a text of its own: offsets are what they are.
+    pub(super) fn finish_alone(self, _surface: Surface) -> Scan {
+        let mut findings: Vec<Finding> = self
+            .memory
+            .found
+            .drain(..)
+            .map(|found| {
+                let span = Span {
+                    start: found.range.start,
+                    end: found.range.end,
+                };
+                finding(self.rules, found, span)
+            })
+            .collect();
+        findings.sort_by_key(|finding| (finding.spans.first().copied(), finding.rule));
+        Scan {
+            findings,
+            truncated: self.truncated,
+        }
+    }
+
+    pub(super) fn direction(&self) -> Direction {
+        self.subject.direction
+    }
+}
+
+fn finding(rules: &RuleSet, found: Found, span: Span) -> Finding {
+    Finding {
+        rule: found.rule,
+        spans: SmallVec::from_elem(span, 1),
+        surface: found.surface,
+        path: found.path,
+        in_key: found.kind == ValueKind::Key,
+        kind_of_value: found.kind,
+        score: rules.rule(found.rule).score(),
+    }
+}
