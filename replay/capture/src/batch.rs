@@ -137,19 +137,16 @@ impl<'a> Decoder<'a> {
     }
 
     pub(crate) fn record(&mut self, row: usize) -> Record {
-        let mut cells = [const { Cell::Null }; WIDTH];
-        for at in 0..WIDTH {
-            if let Some(array) = self.arrays[at]
-                && array.is_valid(row)
-            {
-                cells[at] = match columns()[at].name {
-                    "body" => Cell::Bytes(Bytes::copy_from_slice(
-                        array.as_string::<i32>().value(row).as_bytes(),
-                    )),
-                    _ => cell(columns()[at].ty, array, row, &mut self.last[at]),
-                };
-            }
-        }
+        let cells = std::array::from_fn(|at| match self.arrays[at] {
+            Some(array) if array.is_valid(row) => match columns()[at].name {
+                // the one text column that a record holds as bytes
+                "body" => Cell::Bytes(Bytes::copy_from_slice(
+                    array.as_string::<i32>().value(row).as_bytes(),
+                )),
+                _ => cell(columns()[at].ty, array, row, &mut self.last[at]),
+            },
+            _ => Cell::Null,
+        });
         Record::from_cells(cells)
     }
 }

@@ -69,6 +69,12 @@ pub enum CaptureError {
         /// The limit.
         limit: u64,
     },
+    /// Files that could not be finished fill the journal up to the folder's limit; caused by the disk.
+    #[error("journal holds {limit} bytes of unfinished files")]
+    JournalFull {
+        /// The limit, [`RecorderConfig::max_dir_bytes`](crate::RecorderConfig::max_dir_bytes).
+        limit: u64,
+    },
     /// A configuration value is outside what works; caused by the caller.
     #[error("capture setting {setting} is out of range: {detail}")]
     Setting {

@@ -52,7 +52,10 @@ const GROUP_BYTES: usize = 8 << 20;
 pub(crate) struct State {
     pub(crate) stats: Stats,
     pub(crate) durability: Durability,
-    rows: VecDeque<Record>,
+    /// Rows with their sizes.
+    rows: VecDeque<(usize, Record)>,
+    /// Bytes in `rows`; those of a group taken and not settled are not among them.
+    waiting_bytes: usize,
     /// Rows lost since the last accepted one; goes out with the next, as its `dropped_before`.
     lost: u64,
     /// Rows accepted so far; the number on the next ticket.
@@ -75,13 +78,15 @@ pub(crate) struct Queue {
     /// Tells waiters on tickets and on closing: news.
     pub(crate) news: Condvar,
     limits: RecorderConfig,
+    /// A group is full at this many rows or bytes.
+    group: (usize, usize),
 }
 
 /// What the consumer is to do next.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Wake {
-    /// Rows are in the batch, and maybe more in the queue.
-    Rows,
+    /// Rows of so many bytes are in the batch, and maybe more in the queue.
+    Rows(u64),
     /// The deadline passed without rows.
     Deadline,
     /// No rows are left, and none will come.
@@ -95,6 +100,11 @@ impl Queue {
             filled: Condvar::new(),
             room: Condvar::new(),
             news: Condvar::new(),
+            // a small queue must not fill up while the consumer waits for company
+            group: (
+                limits.commit_rows.min(limits.queue_rows.div_ceil(2)),
+                GROUP_BYTES.min(limits.queue_bytes / 2),
+            ),
             limits,
         }
     }
@@ -119,17 +129,23 @@ impl Queue {
             return Err(row);
         }
         row.dropped_before = i64::try_from(std::mem::take(&mut state.lost)).unwrap_or(i64::MAX);
-        state.rows.push_back(row);
+        let had_company = self.group_full(&state);
+        state.rows.push_back((size, row));
+        state.waiting_bytes += size;
         state.stats.in_queue += 1;
         state.stats.in_queue_bytes += size as u64;
         state.accepted += 1;
         let number = state.accepted;
-        let wake = std::mem::take(&mut state.idle) || state.rows.len() == self.limits.commit_rows;
+        let wake = std::mem::take(&mut state.idle) || (!had_company && self.group_full(&state));
         drop(state);
         if wake {
             self.filled.notify_one();
         }
         Ok(number)
+    }
+
+    fn group_full(&self, state: &State) -> bool {
+        state.rows.len() >= self.group.0 || state.waiting_bytes >= self.group.1
     }
 
     fn fits(&self, state: &State, size: usize) -> bool {
@@ -183,23 +199,23 @@ impl Queue {
             };
         }
         state.idle = false;
-        let group = self.limits.commit_rows;
-        if linger && state.rows.len() < group && !state.closing {
-            let few = |state: &mut State| state.rows.len() < group && !state.closing;
+        if linger && !self.group_full(&state) && !state.closing {
+            let few = |state: &mut State| !self.group_full(state) && !state.closing;
             let waited = self
                 .filled
                 .wait_timeout_while(state, self.limits.commit_every, few);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         let mut bytes = 0;
-        while batch.len() < group
-            && bytes < GROUP_BYTES
-            && let Some(row) = state.rows.pop_front()
+        while batch.len() < self.group.0
+            && bytes < self.group.1
+            && let Some((size, row)) = state.rows.pop_front()
         {
-            bytes += row.size();
+            bytes += size;
             batch.push(row);
         }
-        Wake::Rows
+        state.waiting_bytes -= bytes;
+        Wake::Rows(bytes as u64)
     }
 
     /// Books `rows` taken rows of `bytes` in all as written or dropped, and lets `change` see the state.
@@ -235,7 +251,7 @@ impl Queue {
         let wakers = state.durability.ready(all);
         drop(state);
         self.news.notify_all();
-        wakers.into_iter().for_each(std::task::Waker::wake);
+        wakers.for_each(std::task::Waker::wake);
     }
 
     /// The consumer is gone: what it has not taken is lost.
@@ -245,6 +261,7 @@ impl Queue {
             state.closed = true;
             state.unfinished = unfinished;
             state.rows.clear();
+            state.waiting_bytes = 0;
             state.stats.dropped += std::mem::take(&mut state.stats.in_queue);
             state.stats.in_queue_bytes = 0;
         });

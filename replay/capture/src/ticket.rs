@@ -3,7 +3,7 @@
 //! Tickets are numbers: rows are settled in the order they were accepted, so one counter answers all tickets and
 //! handing one out allocates nothing.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
@@ -24,7 +24,7 @@ pub(crate) struct Durability {
     /// Ranges among them that were lost, ascending.
     losses: VecDeque<(u64, u64)>,
     reason: String,
-    waiting: Vec<(u64, Waker)>,
+    waiting: BTreeMap<u64, Waker>,
 }
 
 impl Durability {
@@ -54,15 +54,12 @@ impl Durability {
     }
 
     /// The wakers of rows settled by now, or all of them.
-    pub(crate) fn ready(&mut self, all: bool) -> Vec<Waker> {
-        if self.waiting.is_empty() {
-            return Vec::new();
-        }
-        let settled = self.settled;
-        self.waiting
-            .extract_if(.., |(number, _)| all || *number <= settled)
-            .map(|(_, waker)| waker)
-            .collect()
+    pub(crate) fn ready(&mut self, all: bool) -> impl Iterator<Item = Waker> + use<> {
+        let later = match self.settled.checked_add(1) {
+            Some(next) if !all => self.waiting.split_off(&next),
+            _ => BTreeMap::new(),
+        };
+        std::mem::replace(&mut self.waiting, later).into_values()
     }
 
     fn outcome(&self, number: u64) -> Option<Result<(), CaptureError>> {
@@ -134,19 +131,10 @@ impl Future for Durable {
         if state.closed {
             return Poll::Ready(Err(CaptureError::Closed));
         }
-        // A future polled again brings a new waker; the old one may stay behind, waking it is harmless.
-        let known = state
+        state
             .durability
             .waiting
-            .iter_mut()
-            .find(|(other, _)| other == number);
-        match known {
-            Some((_, waker)) => waker.clone_from(context.waker()),
-            None => state
-                .durability
-                .waiting
-                .push((*number, context.waker().clone())),
-        }
+            .insert(*number, context.waker().clone());
         Poll::Pending
     }
 }
@@ -154,10 +142,39 @@ impl Future for Durable {
 impl Drop for Durable {
     fn drop(&mut self) {
         let mut state = self.0.queue.lock();
-        let number = self.0.number;
-        state
-            .durability
-            .waiting
-            .retain(|(other, _)| *other != number);
+        state.durability.waiting.remove(&self.0.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_follow_the_order_of_acceptance() {
+        let mut rows = Durability::default();
+        rows.keep(2);
+        rows.lose(3, "disk full");
+        rows.lose(1, "disk gone");
+        rows.keep(1);
+        let outcomes: Vec<_> = (1..=8)
+            .map(|row| rows.outcome(row).map(|kept| kept.is_ok()))
+            .collect();
+        let (kept, lost) = (Some(true), Some(false));
+        assert_eq!(outcomes, [kept, kept, lost, lost, lost, lost, kept, None]);
+        assert_eq!(rows.losses.len(), 1);
+    }
+
+    #[test]
+    fn no_lost_row_is_ever_called_durable() {
+        let mut rows = Durability::default();
+        for _ in 0..5000 {
+            rows.lose(1, "");
+            rows.keep(1);
+        }
+        assert!(rows.losses.len() <= REMEMBERED_LOSSES);
+        let called_durable = |row| rows.outcome(row).is_some_and(|kept| kept.is_ok());
+        assert!((0..5000).all(|at| !called_durable(2 * at + 1)));
+        assert!(called_durable(10_000), "recent ranges are exact");
     }
 }

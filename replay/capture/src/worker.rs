@@ -41,6 +41,8 @@ pub(crate) struct Worker {
     retention: Retention,
     /// Segments whose file failed are tried again then.
     retry_at: Option<Instant>,
+    /// Bytes in such segments.
+    stuck: u64,
 }
 
 /// The segment and the file in progress; they hold the same rows.
@@ -73,6 +75,7 @@ impl Worker {
             closing: false,
             retention,
             retry_at: None,
+            stuck: 0,
             config,
         };
         worker.removed(removed);
@@ -85,7 +88,7 @@ impl Worker {
         let mut group = Vec::new();
         loop {
             match self.queue.take(&mut group, self.deadline(), linger) {
-                Wake::Rows => self.commit(&mut group),
+                Wake::Rows(bytes) => self.commit(&mut group, bytes),
                 Wake::Deadline => {}
                 Wake::Closing => return self.finish(),
             }
@@ -111,9 +114,8 @@ impl Worker {
     }
 
     /// One group: numbered, journalled, acknowledged, and on into the file.
-    fn commit(&mut self, group: &mut Vec<Record>) {
+    fn commit(&mut self, group: &mut Vec<Record>, bytes: u64) {
         let offered = group.len() as u64;
-        let bytes: u64 = group.iter().map(|row| row.size() as u64).sum();
         let untold = self.lost
             + group
                 .iter()
@@ -214,6 +216,10 @@ impl Worker {
     }
 
     fn begin(&mut self, first: &Record) -> Result<Open, CaptureError> {
+        let limit = self.config.max_dir_bytes;
+        if limit > 0 && self.stuck >= limit {
+            return Err(CaptureError::JournalFull { limit });
+        }
         self.home
             .restore()
             .map_err(CaptureError::io("restore", &self.home.path))?;
@@ -258,10 +264,7 @@ impl Worker {
         };
         match rows.into_iter().try_for_each(|row| file.push(row)) {
             Ok(()) => open.file = Some(file),
-            Err(error) => {
-                file.discard();
-                self.complain(&error);
-            }
+            Err(error) => self.complain(&error),
         }
     }
 
@@ -279,10 +282,7 @@ impl Worker {
             return;
         };
         let finished = match file {
-            Some(file) if rows + gaps == 0 => {
-                file.discard();
-                Ok(None)
-            }
+            Some(_) if rows + gaps == 0 => Ok(None),
             Some(file) => file.finish(&self.config.dir).map(Some),
             None => Err(CaptureError::Encode {
                 detail: "the file failed before".to_owned(),
@@ -295,7 +295,8 @@ impl Worker {
             }
             Err(error) => {
                 self.complain(&error);
-                if segment.is_some_and(|segment| segment.path().exists()) {
+                if let Some(segment) = segment.filter(|segment| segment.path().exists()) {
+                    self.stuck += segment.len();
                     self.retry_at = Some(Instant::now() + RETRY);
                 } else {
                     self.lose(rows, unsettled, &error);
@@ -346,7 +347,11 @@ impl Worker {
         let mut done = Recovered::default();
         let live = self.open.as_ref().and_then(|open| open.segment.as_ref());
         recover::writer(&self.home, &self.config, live.map(Segment::path), &mut done);
-        self.retry_at = (!done.errors.is_empty()).then(|| Instant::now() + RETRY);
+        if done.errors.is_empty() {
+            (self.retry_at, self.stuck) = (None, 0);
+        } else {
+            self.retry_at = Some(Instant::now() + RETRY);
+        }
         done.errors.iter().for_each(|error| self.complain(error));
         self.queue.update(|state| {
             state.stats.files += done.files;
@@ -365,7 +370,7 @@ impl Worker {
         let refused = self.queue.unreported();
         self.gap("overflow", refused, &mut last);
         self.notes = last;
-        self.commit(&mut Vec::new());
+        self.commit(&mut Vec::new(), 0);
         self.rotate();
         if self.retry_at.is_some() {
             self.retry();

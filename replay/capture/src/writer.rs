@@ -74,7 +74,7 @@ fn properties() -> WriterProperties {
     properties.build()
 }
 
-/// A file that nobody sees yet.
+/// A file that nobody sees yet; dropped before [`FileWriter::finish`] succeeds, it is removed.
 pub(crate) struct FileWriter {
     writer: ArrowWriter<File>,
     tmp: PathBuf,
@@ -85,6 +85,7 @@ pub(crate) struct FileWriter {
     group_rows: usize,
     group_bytes: usize,
     max_group: (usize, usize),
+    appeared: bool,
 }
 
 impl FileWriter {
@@ -120,6 +121,7 @@ impl FileWriter {
             group_rows: 0,
             group_bytes: 0,
             max_group: (config.row_group_rows, config.row_group_bytes),
+            appeared: false,
         })
     }
 
@@ -159,16 +161,10 @@ impl FileWriter {
         let target = dir
             .join(disk::partition(self.first_ts_us))
             .join(self.name.to_string());
-        let finished = self
-            .close()
-            .and_then(|()| disk::publish(&self.tmp, &target));
-        match finished {
-            Ok(()) => Ok(target),
-            Err(error) => {
-                self.discard();
-                Err(error)
-            }
-        }
+        self.close()?;
+        disk::publish(&self.tmp, &target)?;
+        self.appeared = true;
+        Ok(target)
     }
 
     fn close(&mut self) -> Result<(), CaptureError> {
@@ -194,10 +190,13 @@ impl FileWriter {
             .sync_all()
             .map_err(CaptureError::io("sync", &self.tmp))
     }
+}
 
-    /// Removes what was written.
-    pub(crate) fn discard(self) {
-        let _ = fs::remove_file(&self.tmp);
+impl Drop for FileWriter {
+    fn drop(&mut self) {
+        if !self.appeared {
+            let _ = fs::remove_file(&self.tmp);
+        }
     }
 }
 
@@ -219,5 +218,112 @@ fn failed(path: &Path, error: ParquetError) -> CaptureError {
         action: "write",
         path: path.to_owned(),
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Reader, sample};
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    use proptest::prelude::*;
+
+    fn write(dir: &Path, rows: &[Record], config: &RecorderConfig) -> PathBuf {
+        let mut file = FileWriter::create(dir, "w1", &rows[0], config).unwrap();
+        rows.iter().for_each(|row| file.push(row.clone()).unwrap());
+        file.finish(dir).unwrap()
+    }
+
+    #[test]
+    fn the_file_is_encoded_as_the_format_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let rows: Vec<Record> = (1..=100)
+            .map(|seq| Record {
+                redactions: Some("very-private".into()),
+                name: Some("very-private".into()),
+                scan_context: Some("very-private".into()),
+                http_headers: Some("very-private".into()),
+                ..sample::full(seq, b"{\"token\":\"very-private\"}")
+            })
+            .collect();
+        let config = RecorderConfig {
+            row_group_rows: 40,
+            ..RecorderConfig::new(dir.path())
+        };
+        let path = write(dir.path(), &rows, &config);
+        let reader = SerializedFileReader::new(File::open(&path).unwrap()).unwrap();
+        let metadata = reader.metadata();
+        assert_eq!(metadata.file_metadata().version(), 1);
+        let groups: Vec<i64> = metadata
+            .row_groups()
+            .iter()
+            .map(|group| group.num_rows())
+            .collect();
+        assert_eq!(groups, [40, 40, 20]);
+        let keys = metadata.file_metadata().key_value_metadata().unwrap();
+        let key = |name: &str| {
+            keys.iter()
+                .find(|pair| pair.key == name)
+                .and_then(|pair| pair.value.as_deref())
+        };
+        assert_eq!(key("wiregate.writer_id"), Some("w1"));
+        assert_eq!(
+            (key("wiregate.first_seq"), key("wiregate.last_seq")),
+            (Some("1"), Some("100"))
+        );
+        for column in metadata.row_group(0).columns() {
+            let name = column.column_path().string();
+            assert_eq!(
+                column.compression(),
+                Compression::ZSTD(ZstdLevel::default()),
+                "{name}"
+            );
+            let free = FREE_TEXT.contains(&name.as_str());
+            assert_eq!(column.statistics().is_some(), !free, "{name}");
+            if UNIQUE.contains(&name.as_str()) || DELTA.contains(&name.as_str()) {
+                assert_eq!(column.dictionary_page_offset(), None, "{name}");
+            }
+            if DELTA.contains(&name.as_str()) {
+                let encodings: Vec<_> = column.encodings().collect();
+                assert!(encodings.contains(&Encoding::DELTA_BINARY_PACKED), "{name}");
+            }
+        }
+        let bytes = fs::read(&path).unwrap();
+        let footer = u32::from_le_bytes(bytes[bytes.len() - 8..][..4].try_into().unwrap()) as usize;
+        let footer = &bytes[bytes.len() - 8 - footer..];
+        let found = footer.windows(12).any(|window| window == b"very-private");
+        assert!(!found, "the footer holds content");
+    }
+
+    #[test]
+    fn row_groups_are_bounded_by_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let rows: Vec<Record> = (1..=10)
+            .map(|seq| sample::full(seq, &[b'x'; 4000]))
+            .collect();
+        let config = RecorderConfig {
+            row_group_bytes: 15_000,
+            ..RecorderConfig::new(dir.path())
+        };
+        let path = write(dir.path(), &rows, &config);
+        let reader = SerializedFileReader::new(File::open(path).unwrap()).unwrap();
+        assert!(
+            reader
+                .metadata()
+                .row_groups()
+                .iter()
+                .all(|group| group.num_rows() <= 4)
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn files_keep_records(rows in prop::collection::vec(sample::any_record(), 1..20)) {
+            let dir = tempfile::tempdir().unwrap();
+            let path = write(dir.path(), &rows, &RecorderConfig::new(dir.path()));
+            let back: Vec<Record> = Reader::open(path).unwrap().map(Result::unwrap).collect();
+            prop_assert_eq!(back, rows);
+        }
     }
 }

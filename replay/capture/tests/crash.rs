@@ -2,6 +2,11 @@
 //!
 //! The test program starts itself as the child (`child`, which does nothing unless told to by its environment).
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that fails here should stop here"
+)]
+
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

@@ -1,5 +1,10 @@
 //! Recording and reading back, through the public interface.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that fails here should stop here"
+)]
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -350,6 +355,91 @@ fn a_vanished_folder_costs_rows_but_not_the_recorder() {
     let rows = read(&capture);
     assert_eq!(rows[0].dropped_before, 2);
     assert_eq!(rows[1].body, row(2).body);
+}
+
+#[test]
+fn a_file_that_cannot_appear_waits_in_the_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = RecorderConfig {
+        rotate_bytes: 1,
+        ..RecorderConfig::new(dir.path())
+    };
+    let recorder = Recorder::open(config).unwrap();
+    // a file where the day's folder should be
+    let day = dir.path().join("date=2025-11-22");
+    std::fs::write(&day, "").unwrap();
+    for number in 0..5 {
+        recorder
+            .try_record(row(number))
+            .unwrap()
+            .wait(SOON)
+            .unwrap();
+    }
+    std::fs::remove_file(&day).unwrap();
+    let stats = recorder.close(SOON).unwrap();
+    assert!(stats.errors >= 4, "{stats:?}");
+    assert_eq!((stats.written, stats.dropped), (5, 0));
+    let ids: Vec<_> = read(dir.path()).into_iter().map(|row| row.seq).collect();
+    assert_eq!(ids, [1, 2, 3, 4, 5]);
+
+    // not even at the end: closing says so, and the next start finds the rows
+    std::fs::remove_dir_all(&day).unwrap();
+    let recorder = Recorder::open(RecorderConfig::new(dir.path())).unwrap();
+    std::fs::write(&day, "").unwrap();
+    recorder.try_record(row(7)).unwrap().wait(SOON).unwrap();
+    let closed = recorder.close(SOON);
+    assert!(
+        matches!(closed, Err(CaptureError::Unfinished { .. })),
+        "{closed:?}"
+    );
+    std::fs::remove_file(&day).unwrap();
+    let stats = Recorder::open(RecorderConfig::new(dir.path()))
+        .unwrap()
+        .close(SOON)
+        .unwrap();
+    assert_eq!((stats.recovered, read(dir.path()).len()), (1, 1));
+}
+
+#[test]
+fn a_file_appears_while_nothing_else_happens() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = Recorder::open(RecorderConfig {
+        rotate_every: Duration::from_millis(20),
+        journal: Journal::Off,
+        ..RecorderConfig::new(dir.path())
+    })
+    .unwrap();
+    // without a journal the ticket waits for the file
+    recorder.try_record(row(1)).unwrap().wait(SOON).unwrap();
+    assert_eq!(read(dir.path()).len(), 1);
+    assert_eq!(recorder.stats().files, 1);
+}
+
+#[test]
+fn the_books_balance_at_every_moment() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = RecorderConfig {
+        queue_rows: 16,
+        rotate_bytes: 100_000,
+        ..RecorderConfig::new(dir.path())
+    };
+    let recorder = Recorder::open(config).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let recorder = recorder.clone();
+            scope.spawn(move || {
+                for number in 0..500 {
+                    let _ = recorder.try_record(row(thread * 1000 + number));
+                    let stats = recorder.stats();
+                    assert!(balanced(&stats), "{stats:?}");
+                }
+            });
+        }
+    });
+    let stats = recorder.close(SOON).unwrap();
+    assert_eq!((stats.enqueued, stats.in_queue), (2000, 0));
+    assert!(balanced(&stats));
+    assert_eq!(read(dir.path()).len() as u64, stats.written + stats.gaps);
 }
 
 #[test]
