@@ -101,6 +101,11 @@ impl Audit {
         Some(kept)
     }
 
+    /// What the body of a message becomes in the record; nothing without a recorder.
+    pub fn keep(&self, cx: &Context, seen: &Seen) -> Option<Kept> {
+        self.recorder.as_ref().map(|_| keep(cx, seen))
+    }
+
     /// Records the same message as it went on, changed.
     pub fn sent(
         &self,

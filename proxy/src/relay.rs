@@ -13,7 +13,7 @@ use crate::audit::{Leg, Timing};
 use crate::envelope::{Body, Context, Event, Head, Reply};
 use crate::pipeline::{Pipeline, denied_by, join, rule_names};
 use crate::policy::inspect::{self as look, Seen};
-use crate::policy::{BAD_UPSTREAM, Denied, UNDECIDED, blocked};
+use crate::policy::{BAD_UPSTREAM, Denied, UNDECIDED, blocked, withhold};
 use crate::session::Exchange;
 use crate::upstream::{Outgoing, UpstreamError};
 
@@ -359,11 +359,32 @@ impl One {
         let asked = seen.exchange.as_deref();
         let method = asked.map(|e| &*e.method);
         let modern = asked.is_some_and(|e| e.modern);
+        if let Some(left) = self.without_poisoned(seen) {
+            return Some(left);
+        }
         let answer = match head.kind {
             Kind::Request => denied_by(&rules).answer(head.id.as_deref()),
             _ => blocked(head.id.as_deref(), method, &rules, modern),
         };
         self.instead(seen, answer, "blocked")
+    }
+
+    /// A list of tools without those that are blocked, where the rest of it may pass.
+    fn without_poisoned(&self, seen: &Seen) -> Option<Bytes> {
+        let (cx, pipeline) = (&self.cx, &self.pipeline);
+        let edit = withhold::withhold(&cx.snapshot, seen)?;
+        let (left, _) = inspect::apply(&seen.envelope.raw, &[edit]).ok()?;
+        let find = |_: &Head| seen.exchange.clone();
+        let name = &cx.server.name;
+        let left = look::read(&cx.snapshot, name, left.into(), Direction::ToClient, find).ok()?;
+        if left.verdict.action == Action::Block || left.truncated {
+            return None;
+        }
+        let (bytes, _) = inspect::apply(&left.envelope.raw, &left.verdict.edits).ok()?;
+        let bytes = Bytes::from(bytes);
+        let kept = pipeline.audit.keep(cx, &left);
+        pipeline.audit.sent(cx, &pipeline.sessions, &left, Leg::Client, &bytes, kept);
+        Some(bytes)
     }
 
     /// Puts `answer` in a message's place: for the client that waits, or the server that asked.

@@ -3,6 +3,7 @@
 pub mod auth;
 pub mod inspect;
 pub mod limit;
+pub mod withhold;
 
 use bytes::Bytes;
 use http::StatusCode;

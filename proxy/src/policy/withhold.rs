@@ -1,51 +1,43 @@
 //! A poisoned tool definition is taken out of its list; the other tools stay usable.
 
-use inspect::{Action, Edit, Span};
+use std::collections::BTreeSet;
+
+use inspect::{Action, Class, Edit, Span};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::inspect::Seen;
 use crate::snapshot::Snapshot;
 
-/// The edits that take every tool with a blocking finding out of a `tools/list` answer; `None`
-/// when something else in it is to be blocked, or the answer has another shape.
-pub fn withhold(snapshot: &Snapshot, seen: &Seen) -> Option<Vec<Edit>> {
+/// The edit that takes every poisoned tool out of a blocked `tools/list` answer; `None` when the
+/// answer is of another method or shape, or no tool can be named. What is left is judged anew.
+pub fn withhold(snapshot: &Snapshot, seen: &Seen) -> Option<Edit> {
     if seen.exchange.as_deref().map(|e| &*e.method) != Some("tools/list") {
         return None;
     }
-    let mut poisoned: Vec<(usize, inspect::RuleIx)> = Vec::new();
-    let mut lesser = false;
+    let mut edit = Edit { span: Span { start: 0, end: 0 }, replacement: Box::default(), rules: Default::default() };
+    let mut poisoned = BTreeSet::new();
     for finding in &seen.verdict.findings {
-        let rest = finding.path.strip_prefix("/result/tools/");
-        let index = rest.and_then(|rest| rest.split('/').next()).and_then(|n| n.parse().ok());
-        match index {
-            Some(index) => poisoned.push((index, finding.rule)),
-            None => lesser = true,
+        let rule = snapshot.rules.rule(finding.rule);
+        let datum = matches!(rule.class(), Class::Secret | Class::Pii);
+        if datum && rule.action() != Action::Block {
+            continue;
         }
+        let rest = finding.path.strip_prefix("/result/tools/")?;
+        poisoned.insert(rest.split('/').next()?.parse::<usize>().ok()?);
+        edit.rules.push(finding.rule);
     }
-    let asked = |rule| snapshot.policy.action_of(snapshot.rules.rule(rule));
-    poisoned.retain(|(_, rule)| asked(*rule) == Action::Block);
-    if poisoned.is_empty() || lesser {
-        return None;
-    }
-    poisoned.sort_unstable_by_key(|(index, _)| *index);
-    poisoned.dedup_by_key(|(index, _)| *index);
-    let tools = spans(&seen.envelope.raw)?;
-    poisoned.iter().map(|(index, rule)| cut(&tools, *index, *rule)).collect()
-}
-
-/// One element goes with the comma after it, the last with the comma before it.
-fn cut(tools: &[Span], index: usize, rule: inspect::RuleIx) -> Option<Edit> {
-    let tool = tools.get(index)?;
-    let start = match index.checked_sub(1) {
-        Some(before) => tools[before].end,
-        None => tool.start,
-    };
-    let end = match (index, tools.get(index + 1)) {
-        (0, Some(next)) => next.start,
-        _ => tool.end,
-    };
-    Some(Edit { span: Span { start, end }, replacement: Box::default(), rules: [rule].into_iter().collect() })
+    let text = std::str::from_utf8(&seen.envelope.raw).ok()?;
+    let answer: Answer<'_> = serde_json::from_str(text).ok()?;
+    let tools = &answer.result.tools;
+    let (first, last) = (tools.first()?.get(), tools.last()?.get());
+    // Slices of one text: their distance is their place in it.
+    let base = text.as_ptr() as usize;
+    edit.span.start = first.as_ptr() as usize - base;
+    edit.span.end = last.as_ptr() as usize - base + last.len();
+    let left = tools.iter().enumerate().filter(|(n, _)| !poisoned.contains(n)).map(|(_, tool)| tool.get());
+    edit.replacement = left.collect::<Vec<_>>().join(",").into_bytes().into();
+    Some(edit)
 }
 
 #[derive(Deserialize)]
@@ -58,16 +50,4 @@ struct Answer<'a> {
 struct Tools<'a> {
     #[serde(borrow)]
     tools: Vec<&'a RawValue>,
-}
-
-/// Where each tool stands in the raw bytes.
-fn spans(raw: &[u8]) -> Option<Vec<Span>> {
-    let text = std::str::from_utf8(raw).ok()?;
-    let answer: Answer<'_> = serde_json::from_str(text).ok()?;
-    let base = text.as_ptr() as usize;
-    let span = |tool: &&RawValue| {
-        let start = tool.get().as_ptr() as usize - base;
-        Span { start, end: start + tool.get().len() }
-    };
-    Some(answer.result.tools.iter().map(span).collect())
 }
