@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{LoadError, Use};
+use crate::config::{LoadError, Use, is_server_name};
 use crate::demo::{self, DemoError, DemoOptions};
 use crate::serve::{self, ServeError};
 use crate::telemetry::{self, LogError};
@@ -260,6 +260,9 @@ pub enum CliError {
     /// A name that cannot be a principal's. The user's to mend.
     #[error("a name is 1 to 64 letters, digits, `-`, `_`, `.` or `@`")]
     Name,
+    /// A name that cannot be a server's. The user's to mend.
+    #[error("--name: a server's name is 1 to 64 of a-z, 0-9 and `-`")]
+    ServerName,
 }
 
 impl CliError {
@@ -322,6 +325,9 @@ fn wrap(args: WrapArgs) -> Result<ExitCode, CliError> {
     let name = args
         .name
         .unwrap_or_else(|| settings::name_of(&args.command));
+    if !is_server_name(&name) {
+        return Err(CliError::ServerName);
+    }
     let code = in_runtime(wrap::run(WrapOptions {
         config,
         name,

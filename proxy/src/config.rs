@@ -13,14 +13,18 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 mod check;
+mod reach;
 mod read;
+mod secret;
 mod units;
 
 pub use inspect::Preset;
 
-pub use check::{Problem, is_principal, problems};
+pub use check::{Problem, problems};
+pub use reach::{is_principal, is_server_name};
 pub use read::{Env, Listed, LoadError, Use, Written};
-pub use units::{Address, HIDDEN, Period, Secret, Size};
+pub use secret::{Address, HIDDEN, Secret};
+pub use units::{Period, Size};
 
 /// The gateway's configuration. Every key may be left out but the `url` of a server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -1,5 +1,7 @@
 //! The executable itself: exit codes, and what goes to which stream.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::fs;
 use std::process::{Command, Output};
 
@@ -59,6 +61,13 @@ fn serve_refuses_what_check_would() {
     let open = wiregate(&["serve", "--upstream", server, "--listen", "0.0.0.0:0"]);
     assert_eq!(open.status.code(), Some(2));
     assert!(stderr(&open).contains("--listen: reachable from other machines"), "{}", stderr(&open));
+}
+
+#[test]
+fn wrap_refuses_a_name_no_server_can_have() {
+    let refused = wiregate(&["wrap", "--no-capture", "--name", "My Files", "--", "cat"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("--name: "), "{}", stderr(&refused));
 }
 
 #[test]

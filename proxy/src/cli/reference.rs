@@ -113,11 +113,12 @@ fn section(page: &mut String, root: &Value, schema: &Value, defaults: &Value, pa
             Some(value) => format!("`{}`", plain(value)),
         };
         let kind = kind(root, property);
-        let _ = writeln!(
-            page,
-            "| `{key}` | {kind} | {default} | {} |",
-            described(property)
+        let what = format!(
+            "{}{}",
+            described(property),
+            meanings(resolve(root, property))
         );
+        let _ = writeln!(page, "| `{key}` | {kind} | {default} | {what} |");
     }
     for (key, property) in properties {
         let below = if path.is_empty() {
