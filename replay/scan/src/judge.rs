@@ -190,7 +190,8 @@ fn verdict(
     recorded: &[Str],
 ) -> Judged {
     // A placeholder is no text of the sender's: what is found in one does not count. What reaches
-    // into one counts only where the live scan, with the text before it, found that rule too.
+    // into one or touches it (a boundary that was none) counts only where the live scan, with the
+    // text as it was, found that rule too.
     let mut scan = scanner.scan(set, message, subject);
     let placeholders = Placeholders::new(redactions);
     scan.findings
@@ -305,25 +306,25 @@ impl Placeholders {
         let mut merged: Vec<Span> = Vec::with_capacity(spans.len());
         for span in spans {
             match merged.last_mut() {
-                Some(last) if span.start < last.end => last.end = last.end.max(span.end),
+                Some(last) if span.start <= last.end => last.end = last.end.max(span.end),
                 _ => merged.push(span),
             }
         }
         Self(merged)
     }
 
-    /// How the finding lies to the placeholders.
+    /// How the finding lies to the placeholders. Touching is partly: patterns look at neighbours.
     fn overlap(&self, finding: &Finding) -> Overlap {
         let mut overlap = Overlap::None;
         for span in &finding.spans {
             let at = self
                 .0
-                .partition_point(|placeholder| placeholder.end <= span.start);
+                .partition_point(|placeholder| placeholder.end < span.start);
             match self.0.get(at) {
                 Some(over) if over.start <= span.start && span.end <= over.end => {
                     overlap = overlap.max(Overlap::Within);
                 }
-                Some(over) if over.start < span.end => overlap = Overlap::Partly,
+                Some(over) if over.start <= span.end => overlap = Overlap::Partly,
                 _ => {}
             }
         }

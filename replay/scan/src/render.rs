@@ -71,7 +71,8 @@ impl Report {
             ("now", right),
             ("newly caught", right),
             ("newly missed", right),
-        ]);
+        ])
+        .firm("rule");
         for (id, diff) in &self.rules {
             table.push([
                 id.clone(),

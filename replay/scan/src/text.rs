@@ -10,6 +10,8 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Space between two columns.
 const GAP: usize = 2;
+/// Other columns are squeezed to this width before a firm one gives way.
+const NARROW: usize = 8;
 /// A column is never squeezed below this many cells.
 const NARROWEST: usize = 4;
 /// No cell is shown wider than this, however wide the terminal is.
@@ -58,6 +60,7 @@ pub enum Align {
 #[derive(Clone, Debug)]
 pub struct Table {
     columns: Vec<(String, Align)>,
+    firm: Option<usize>,
     rows: Vec<Vec<String>>,
 }
 
@@ -70,8 +73,16 @@ impl Table {
                 .iter()
                 .map(|(title, align)| ((*title).to_owned(), *align))
                 .collect(),
+            firm: None,
             rows: Vec::new(),
         }
+    }
+
+    /// The column of this heading is cut last: half a time is no time.
+    #[must_use]
+    pub fn firm(mut self, title: &str) -> Self {
+        self.firm = self.columns.iter().position(|(known, _)| known == title);
+        self
     }
 
     /// Adds a row; missing cells stay empty, cells too many are left out.
@@ -122,11 +133,15 @@ impl Table {
         let Some(limit) = width else { return widths };
         let gaps = GAP * widths.len().saturating_sub(1);
         // Lower one common ceiling until the line fits: wide columns pay, narrow ones don't.
-        let mut ceiling = widths.iter().copied().max().unwrap_or(0);
-        while widths.iter().sum::<usize>() + gaps > limit && ceiling > NARROWEST {
-            ceiling -= 1;
-            for width in &mut widths {
-                *width = (*width).min(ceiling);
+        for (firm, narrowest) in [(self.firm, NARROW), (None, NARROWEST)] {
+            let mut ceiling = widths.iter().copied().max().unwrap_or(0);
+            while widths.iter().sum::<usize>() + gaps > limit && ceiling > narrowest {
+                ceiling -= 1;
+                for (at, width) in widths.iter_mut().enumerate() {
+                    if firm != Some(at) {
+                        *width = (*width).min(ceiling);
+                    }
+                }
             }
         }
         widths
@@ -236,6 +251,18 @@ mod tests {
             "name               n\na very long n…    12\n你好你好你好…   3456\n"
         );
         assert!(table.render(None).contains("that does not fit"));
+    }
+
+    #[test]
+    fn a_firm_column_is_cut_last() {
+        let mut table = Table::new(&[("time", Align::Left), ("text", Align::Left)]).firm("time");
+        table.push([
+            "2026-11-22T09:00:00Z",
+            "a text that is longer than the time",
+        ]);
+        assert_eq!(table.widths(Some(40)), [20, 18]);
+        assert_eq!(table.widths(Some(30)), [20, 8]);
+        assert_eq!(table.widths(Some(20)), [10, 8]);
     }
 
     #[test]

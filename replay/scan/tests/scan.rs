@@ -7,9 +7,13 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use capture::Reader;
-use common::{Bodies, MORE, POLICY, RULES, capture, compile, record, rows, unjudgeable};
-use inspect::{Policy, Preset};
+use common::{
+    Bodies, MORE, POLICY, Passing, RULES, capture, compile, record, row, rows, unjudgeable,
+};
+use inspect::rule::Example;
+use inspect::{Direction, Policy, Preset, RuleFile, RuleSet, template};
 use scan::{Options, Report, RuleDiff, RulesFrom, What, scan, scan_rows};
+use serde_json::json;
 
 const BOTH: [Bodies; 2] = [Bodies::Raw, Bodies::Redacted];
 const PRESETS: [Preset; 3] = [Preset::Strict, Preset::Balanced, Preset::Audit];
@@ -297,6 +301,68 @@ fn a_report_never_quotes_what_was_matched() {
                 .chars()
                 .any(|c| c != '\n' && scan::text::is_hostile(c))
         );
+    }
+}
+
+/// Every example of every built-in rule, in arguments and in results, alone and among others.
+fn built_in_examples(set: &RuleSet) -> Vec<(Direction, String)> {
+    let expand = |text: &str| template::expand(text, "seed").unwrap();
+    let examples: Vec<serde_json::Value> = set
+        .rules()
+        .iter()
+        .flat_map(|rule| rule.tests().matches.iter().chain(&rule.tests().no_match))
+        .map(|example| match example {
+            Example::Text(text) => serde_json::from_str::<serde_json::Map<_, _>>(&expand(text))
+                .map_or_else(
+                    |_| json!({ "text": expand(text) }),
+                    serde_json::Value::Object,
+                ),
+            Example::Keyed(keyed) => json!({ expand(&keyed.key): expand(&keyed.value) }),
+        })
+        .collect();
+    let mut messages = Vec::new();
+    for several in examples.windows(1).chain(examples.windows(4).step_by(2)) {
+        let text: Vec<String> = several.iter().map(ToString::to_string).collect();
+        let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+            "params": { "name": "t", "arguments": { "a": several } } });
+        let result = json!({ "jsonrpc": "2.0", "id": 1,
+            "result": { "content": [{ "type": "text", "text": text.join(" and ") }] } });
+        messages.push((Direction::ToServer, call.to_string()));
+        messages.push((Direction::ToClient, result.to_string()));
+    }
+    messages
+}
+
+#[test]
+fn the_built_in_rules_agree_with_themselves_on_their_examples() {
+    let files: Vec<_> = rules::builtin()
+        .iter()
+        .map(|&(name, text)| RuleFile { name, text })
+        .collect();
+    let set = RuleSet::compile(&files).unwrap();
+    let messages = built_in_examples(&set);
+    for (preset, paranoia) in PRESETS.into_iter().zip([1, 4, 2]) {
+        let policy = Policy { preset, paranoia };
+        for bodies in BOTH {
+            let rows = messages.iter().map(|(direction, raw)| {
+                let passing = Passing {
+                    direction: *direction,
+                    server: "s",
+                    method: "tools/call",
+                    name: Some("t"),
+                    raw,
+                };
+                Ok(row(0, &passing, &set, policy, bodies))
+            });
+            let options = Options {
+                samples_per_rule: 50,
+                ..Options::default()
+            }
+            .with_policy(policy);
+            let report = scan_rows(rows, "none".as_ref(), RulesFrom::Set(&set), &options);
+            assert!(!report.differs(), "{bodies:?} {policy:?}\n{report}");
+            assert!(report.rules.len() > 50, "{report}");
+        }
     }
 }
 

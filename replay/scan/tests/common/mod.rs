@@ -13,12 +13,13 @@ use inspect::{
 use tempfile::TempDir;
 
 /// 2026-11-22T09:00:00Z
-pub const NOON: i64 = 1_795_338_000_000_000;
+pub(crate) const NOON: i64 = 1_795_338_000_000_000;
 /// Names the policy of these captures.
-pub const POLICY: &str = "sha256:1111111111111111111111111111111111111111111111111111111111111111";
+pub(crate) const POLICY: &str =
+    "sha256:1111111111111111111111111111111111111111111111111111111111111111";
 
 /// The rules that judge "live".
-pub const RULES: &str = r#"rules:
+pub(crate) const RULES: &str = r#"rules:
   - id: test.secret.token
     title: Test token
     class: secret
@@ -60,7 +61,7 @@ pub const RULES: &str = r#"rules:
 "#;
 
 /// One more rule, for what-if questions.
-pub const MORE: &str = r#"rules:
+pub(crate) const MORE: &str = r#"rules:
   - id: test.pii.badge
     title: Test badge
     class: pii
@@ -73,7 +74,7 @@ pub const MORE: &str = r#"rules:
 "#;
 
 /// Compiles rule files that must be right.
-pub fn compile(texts: &[&str]) -> RuleSet {
+pub(crate) fn compile(texts: &[&str]) -> RuleSet {
     let files: Vec<RuleFile<'_>> = texts
         .iter()
         .map(|text| RuleFile {
@@ -86,7 +87,7 @@ pub fn compile(texts: &[&str]) -> RuleSet {
 
 /// How bodies are recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bodies {
+pub(crate) enum Bodies {
     /// As they crossed the wire.
     Raw,
     /// With everything found hidden.
@@ -95,20 +96,20 @@ pub enum Bodies {
 
 /// One message on its way through.
 #[derive(Clone, Copy, Debug)]
-pub struct Passing {
+pub(crate) struct Passing<'a> {
     /// Which way.
-    pub direction: Direction,
+    pub(crate) direction: Direction,
     /// The server.
-    pub server: &'static str,
+    pub(crate) server: &'a str,
     /// The method, or its request's.
-    pub method: &'static str,
+    pub(crate) method: &'a str,
     /// The tool, or its request's.
-    pub name: Option<&'static str>,
+    pub(crate) name: Option<&'a str>,
     /// The bytes.
-    pub raw: &'static str,
+    pub(crate) raw: &'a str,
 }
 
-const fn call(server: &'static str, name: &'static str, raw: &'static str) -> Passing {
+const fn call(server: &'static str, name: &'static str, raw: &'static str) -> Passing<'static> {
     Passing {
         direction: Direction::ToServer,
         server,
@@ -118,7 +119,7 @@ const fn call(server: &'static str, name: &'static str, raw: &'static str) -> Pa
     }
 }
 
-const fn answer(server: &'static str, name: &'static str, raw: &'static str) -> Passing {
+const fn answer(server: &'static str, name: &'static str, raw: &'static str) -> Passing<'static> {
     Passing {
         direction: Direction::ToClient,
         server,
@@ -130,7 +131,7 @@ const fn answer(server: &'static str, name: &'static str, raw: &'static str) -> 
 
 /// Clean messages, one finding, several of one rule, of several rules, in keys, blocked ones, and
 /// one hostile to terminals.
-pub const TRAFFIC: [Passing; 10] = [
+pub(crate) const TRAFFIC: [Passing<'_>; 10] = [
     call(
         "files",
         "read",
@@ -186,7 +187,13 @@ pub const TRAFFIC: [Passing; 10] = [
 ];
 
 /// The row a message leaves, judged by `set` under `policy`.
-pub fn row(at: usize, message: &Passing, set: &RuleSet, policy: Policy, bodies: Bodies) -> Record {
+pub(crate) fn row(
+    at: usize,
+    message: &Passing<'_>,
+    set: &RuleSet,
+    policy: Policy,
+    bodies: Bodies,
+) -> Record {
     let raw = message.raw.as_bytes();
     let subject = Subject {
         direction: message.direction,
@@ -250,7 +257,7 @@ pub fn row(at: usize, message: &Passing, set: &RuleSet, policy: Policy, bodies: 
 
 /// Rows that no scan can judge: another leg, a withheld and a truncated body, no JSON, a transport
 /// event.
-pub fn unjudgeable(judged: &Record) -> Vec<Record> {
+pub(crate) fn unjudgeable(judged: &Record) -> Vec<Record> {
     let judged = Record {
         ts_us: NOON + 60_000_000,
         ..judged.clone()
@@ -291,7 +298,7 @@ pub fn unjudgeable(judged: &Record) -> Vec<Record> {
 }
 
 /// The rows of [`TRAFFIC`].
-pub fn rows(set: &RuleSet, policy: Policy, bodies: Bodies) -> Vec<Record> {
+pub(crate) fn rows(set: &RuleSet, policy: Policy, bodies: Bodies) -> Vec<Record> {
     TRAFFIC
         .iter()
         .enumerate()
@@ -300,20 +307,20 @@ pub fn rows(set: &RuleSet, policy: Policy, bodies: Bodies) -> Vec<Record> {
 }
 
 /// Writes a capture with these rows, their rule set and their policy.
-pub fn record(dir: &Path, set: &RuleSet, policy: Policy, rows: Vec<Record>) {
+pub(crate) fn record(dir: &Path, set: &RuleSet, policy: Policy, rows: Vec<Record>) {
     let recorder = Recorder::open(RecorderConfig::new(dir)).unwrap();
     recorder.store_ruleset(set.digest(), set.source()).unwrap();
     recorder
         .store_config(POLICY, &serde_json::to_string(&policy).unwrap())
         .unwrap();
     for row in rows {
-        recorder.try_record(row).map_err(|_| "queue full").unwrap();
+        let _ = recorder.try_record(row).map_err(|_| "queue full").unwrap();
     }
     recorder.close(Duration::from_secs(30)).unwrap();
 }
 
 /// [`TRAFFIC`] in a capture of its own.
-pub fn capture(set: &RuleSet, policy: Policy, bodies: Bodies) -> TempDir {
+pub(crate) fn capture(set: &RuleSet, policy: Policy, bodies: Bodies) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     record(dir.path(), set, policy, rows(set, policy, bodies));
     dir
