@@ -226,17 +226,16 @@ fn zeros(raw: &[u8], span: Span) -> Box<[u8]> {
         .collect();
     let before = |back: usize| span.start.checked_sub(back).and_then(|at| raw.get(at));
     // the number begins here, unless digits, a fraction or an exponent go before; a minus may
-    let leads = match (before(2), before(1)) {
-        (Some(b'e' | b'E'), Some(b'-' | b'+')) => false,
-        (_, Some(b'0'..=b'9' | b'.' | b'e' | b'E' | b'+')) => false,
-        _ => true,
-    };
+    let follows = matches!(
+        (before(2), before(1)),
+        (Some(b'e' | b'E'), Some(b'-' | b'+')) | (_, Some(b'0'..=b'9' | b'.' | b'e' | b'E' | b'+'))
+    );
     let first = out.iter().position(|byte| *byte != b'-').unwrap_or(0);
     let digit_follows = match out.get(first + 1) {
         Some(byte) => byte.is_ascii_digit(),
         None => raw.get(span.end).is_some_and(u8::is_ascii_digit),
     };
-    if leads
+    if !follows
         && digit_follows
         && let Some(byte) = out.get_mut(first)
     {

@@ -14,6 +14,8 @@ mod cursor;
 pub mod edit;
 mod filter;
 pub mod message;
+#[cfg(test)]
+mod properties;
 pub mod rule;
 pub mod scan;
 pub mod surface;

@@ -85,7 +85,12 @@ pub(super) fn resolve(
     };
     check_empty(&hir, origin, errors);
     let trigger = choose_trigger(def, &hir, key.as_ref().map(|(_, hir)| hir), origin, errors);
-    if errors.len() > before {
+    // too few examples make a rule unfit to ship, not unfit to run
+    let unfit = |error: &CompileError| error.code != Code::TooFewTests;
+    if errors
+        .get(before..)
+        .is_some_and(|new| new.iter().any(unfit))
+    {
         return None;
     }
     let properties = hir.properties();
