@@ -102,6 +102,10 @@ impl Pass<'_, '_, '_> {
                 return;
             };
             self.work -= (found.end() - at).min(self.work);
+            if found.start() >= end {
+                // it lies in a later part, or in the slack
+                return;
+            }
             let whole = found.range();
             let secret = rule
                 .secret
