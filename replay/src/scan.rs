@@ -43,7 +43,7 @@ pub(crate) struct Scan {
     builtin: bool,
 
     /// With --builtin: these stricter packs as well
-    #[arg(long, value_name = "NAME", num_args = 1.., requires = "builtin")]
+    #[arg(long, value_name = "NAME", num_args = 1.., conflicts_with_all = ["rules", "recorded"])]
     pack: Vec<String>,
 
     /// Leave these rules out

@@ -22,7 +22,7 @@ const PORTION: usize = 500;
 /// List the rows of a capture.
 ///
 /// A row is one message (or a transport event, or a gap) as it crossed the client's or the
-/// upstream's wire. Times are UTC. Bodies are not shown without --body; control characters in
+/// upstream's wire (--columns leg tells which). Times are UTC. Bodies are not shown without --body; control characters in
 /// them, and in everything else, are shown as escapes.
 ///
 /// Exit code: 0 done, 2 an error or a damaged file (the other files are shown).
@@ -76,6 +76,14 @@ pub(crate) struct Show {
     #[arg(long, value_name = "LEG", value_parser = ["client", "upstream"])]
     leg: Option<String>,
 
+    /// Only rows of this writer (see the samples of `scan`)
+    #[arg(long, value_name = "ID")]
+    writer: Option<String>,
+
+    /// Only the row of each writer with this number
+    #[arg(long, value_name = "N")]
+    seq: Option<i64>,
+
     /// Only rows whose recorded body contains this, byte for byte
     #[arg(long, value_name = "SUBSTRING")]
     text: Option<String>,
@@ -123,7 +131,9 @@ impl Show {
                 progress.at(read);
             }
             match row {
-                Ok(row) if contains(&row, text.as_ref()) => printer.row(&row)?,
+                Ok(row) if self.wants(&row) && contains(&row, text.as_ref()) => {
+                    printer.row(&row)?
+                }
                 Ok(_) => {}
                 Err(error) => {
                     outcome = Outcome::Broken;
@@ -153,6 +163,13 @@ impl Show {
         }
     }
 
+    /// The filters that the reader doesn't know.
+    fn wants(&self, row: &Record) -> bool {
+        let writer = self.writer.as_deref();
+        writer.is_none_or(|id| row.writer_id.as_deref() == Some(id))
+            && self.seq.is_none_or(|seq| row.seq == seq)
+    }
+
     /// The filters, and only the columns needed: bodies are nearly all of a file.
     fn query(&self, shown: &[&'static str]) -> Query {
         let mut needed: Vec<&str> = shown.to_vec();
@@ -160,7 +177,7 @@ impl Show {
             needed.extend(["body", "body_raw"]);
         }
         // Whether a row was judged decides if it has rule_ids at all.
-        needed.extend(["ts", "ruleset_digest"]);
+        needed.extend(["ts", "ruleset_digest", "writer_id", "seq"]);
         needed.sort_unstable();
         needed.dedup();
         Query {
@@ -209,7 +226,7 @@ impl<'a> Printer<'a> {
             shown,
             json: show.json,
             bodies: show.body,
-            table: Table::new(&columns),
+            table: Table::new(&columns).firm("ts"),
             pending: Vec::new(),
             widths: None,
             width: table_width(show.width),

@@ -16,7 +16,10 @@ impl Report {
         self.summary(&mut out);
         self.rule_table(&mut out, width);
         action_table(&mut out, "action", &self.actions, width);
-        action_table(&mut out, "asked for", &self.would_be, width);
+        // Usually the same; they part under `audit`.
+        if self.would_be != self.actions {
+            action_table(&mut out, "asked for", &self.would_be, width);
+        }
         sample_table(&mut out, &self.samples, width);
         self.conclusion(&mut out);
         match width {

@@ -11,7 +11,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 /// Space between two columns.
 const GAP: usize = 2;
 /// Other columns are squeezed to this width before a firm one gives way.
-const NARROW: usize = 8;
+const NARROW: usize = 6;
 /// A column is never squeezed below this many cells.
 const NARROWEST: usize = 4;
 /// No cell is shown wider than this, however wide the terminal is.
@@ -261,8 +261,8 @@ mod tests {
             "a text that is longer than the time",
         ]);
         assert_eq!(table.widths(Some(40)), [20, 18]);
-        assert_eq!(table.widths(Some(30)), [20, 8]);
-        assert_eq!(table.widths(Some(20)), [10, 8]);
+        assert_eq!(table.widths(Some(28)), [20, 6]);
+        assert_eq!(table.widths(Some(20)), [12, 6]);
     }
 
     #[test]

@@ -8,9 +8,8 @@ use serde_json::{Map, Value};
 use super::time::format_time;
 
 /// The columns of the table unless `--columns` names others.
-pub(crate) const DEFAULT: [&str; 9] = [
+pub(crate) const DEFAULT: [&str; 8] = [
     "ts",
-    "leg",
     "direction",
     "kind",
     "server",
@@ -49,7 +48,7 @@ pub(crate) fn object(record: &Record, columns: &[&'static str]) -> Value {
 /// One column as a cell: short and readable, null as nothing.
 pub(crate) fn cell(record: &Record, column: &str) -> String {
     match column {
-        "ts" => format_time(record.ts_us, 3),
+        "ts" => format_time(record.ts_us, 0),
         "rule_ids" => counted(&record.rule_ids),
         "session_id" | "body_sha256" | "ruleset_digest" | "policy_digest" | "config_digest" => {
             let text = value(record, column);
