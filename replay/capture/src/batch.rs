@@ -17,7 +17,7 @@ use crate::cells::{Cell, Value};
 use crate::record::{Record, Str};
 use crate::schema::{ColumnType, WIDTH, arrow_schema, columns, list_item};
 
-/// The rows as one batch in the schema of [`arrow_schema`].
+/// The rows as one batch in the schema of [`arrow_schema()`].
 pub fn to_batch(rows: &[Record]) -> Result<RecordBatch, CaptureError> {
     let mut builders: Vec<Builder> = columns()
         .iter()

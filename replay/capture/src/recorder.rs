@@ -32,6 +32,9 @@ struct Handle {
 
 impl Recorder {
     /// Opens a capture folder: recovers the journals of dead writers, then starts one of its own.
+    ///
+    /// Blocks for as long as the recovery takes, about a second for each full segment. What cannot be recovered is
+    /// no error here: it stays where it is, counted in [`Stats::errors`].
     pub fn open(config: RecorderConfig) -> Result<Recorder, CaptureError> {
         config.check()?;
         let not_writable = |source| CaptureError::NotWritable {
@@ -79,6 +82,7 @@ impl Recorder {
     }
 
     /// Keeps a rule set as `rulesets/<digest>.yaml`, durably; call it before the first row that names the digest.
+    /// Blocks on the disk unless the digest is stored already.
     pub fn store_ruleset(&self, digest: &str, source: &str) -> Result<(), CaptureError> {
         sidecar::store(&self.handle.config.dir, sidecar::RULESET, digest, source)
     }

@@ -401,6 +401,37 @@ fn a_file_that_cannot_appear_waits_in_the_journal() {
 }
 
 #[test]
+fn what_waits_in_the_journal_is_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = Recorder::open(RecorderConfig {
+        rotate_bytes: 1,
+        max_dir_bytes: 2000,
+        ..RecorderConfig::new(dir.path())
+    })
+    .unwrap();
+    let day = dir.path().join("date=2025-11-22");
+    std::fs::write(&day, "").unwrap();
+    let mut number = 0;
+    let full = loop {
+        if let Err(error) = recorder.try_record(row(number)).unwrap().wait(SOON) {
+            break error;
+        }
+        number += 1;
+    };
+    assert!(full.to_string().contains("unfinished files"), "{full}");
+    std::fs::remove_file(&day).unwrap();
+    let stats = recorder.close(SOON).unwrap();
+    assert_eq!((stats.written, stats.dropped), (number as u64, 1));
+    let rows = read(dir.path());
+    assert_eq!(
+        rows.iter()
+            .filter(|row| row.kind.as_deref() != Some("gap"))
+            .count(),
+        number as usize
+    );
+}
+
+#[test]
 fn a_file_appears_while_nothing_else_happens() {
     let dir = tempfile::tempdir().unwrap();
     let recorder = Recorder::open(RecorderConfig {
