@@ -19,8 +19,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    Show(show::Show),
-    Scan(scan::Scan),
+    Show(Box<show::Show>),
+    Scan(Box<scan::Scan>),
     Test(Test),
     #[command(hide = true)]
     Reference(reference::Reference),

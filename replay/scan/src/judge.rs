@@ -132,18 +132,7 @@ impl<'a> Judge<'a> {
                 &recorded
             }
         };
-        let policy = self.options.preset.zip(self.options.paranoia);
-        let policy = match policy {
-            Some((preset, paranoia)) => Policy { preset, paranoia },
-            None => {
-                let digest = row.policy_digest.as_ref().ok_or(Reason::PolicyMissing)?;
-                let recorded = self.sets.policy(digest).ok_or(Reason::PolicyMissing)?;
-                Policy {
-                    preset: self.options.preset.unwrap_or(recorded.preset),
-                    paranoia: self.options.paranoia.unwrap_or(recorded.paranoia),
-                }
-            }
-        };
+        let policy = policy(self.options, &mut self.sets, row)?;
 
         // Scan what is left, add what the record hides, decide as the gateway does.
         let subject = Subject {
@@ -178,6 +167,19 @@ impl<'a> Judge<'a> {
     pub(crate) fn into_errors(self) -> impl Iterator<Item = String> {
         self.sets.into_errors()
     }
+}
+
+/// The policy recorded with the row, with what was given in its place.
+fn policy(options: &Options<'_>, sets: &mut Sets, row: &Record) -> Result<Policy, Reason> {
+    if let (Some(preset), Some(paranoia)) = (options.preset, options.paranoia) {
+        return Ok(Policy { preset, paranoia });
+    }
+    let digest = row.policy_digest.as_ref().ok_or(Reason::PolicyMissing)?;
+    let recorded = sets.policy(digest).ok_or(Reason::PolicyMissing)?;
+    Ok(Policy {
+        preset: options.preset.unwrap_or(recorded.preset),
+        paranoia: options.paranoia.unwrap_or(recorded.paranoia),
+    })
 }
 
 fn verdict(

@@ -30,6 +30,7 @@ mod render;
 mod report;
 mod rows;
 mod sets;
+mod tally;
 pub mod text;
 
 use std::fmt;
@@ -178,7 +179,7 @@ pub fn scan_rows(
     options: &Options<'_>,
 ) -> Report {
     let mut judge = Judge::new(path, rules, options);
-    let mut tally = report::Tally::new(judge.judged_with(), options.samples_per_rule);
+    let mut tally = tally::Tally::new(judge.judged_with(), options.samples_per_rule);
     for (n, row) in (1..).zip(rows) {
         match row {
             Ok(row) => tally.row(&row, judge.judge(&row)),
