@@ -4,6 +4,43 @@
 //! [`Scanner`] runs the set over it and gives [`Finding`]s whose spans point into the **raw** bytes; [`Verdict`]
 //! decides with a [`Policy`] and carries the [`Edit`]s that the one applier in [`edit`] puts into effect.
 //!
+//! ```
+//! use inspect::{Direction, ParseLimits, Parser, Policy, RuleFile, RuleSet, Scanner, Subject, Verdict, redact};
+//!
+//! let text = r#"
+//! rules:
+//!   - id: demo.ticket
+//!     title: A ticket number
+//!     class: secret
+//!     severity: high
+//!     pattern: '\bTICKET-[0-9]{6}\b'
+//!     docs: {finds: Ticket numbers., why: They are the demonstration.}
+//!     tests:
+//!       match: ['see TICKET-123456', 'TICKET-000001']
+//!       no_match: ['TICKET-12', 'ticketed']
+//! "#;
+//! let rules = RuleSet::compile(&[RuleFile { name: "demo.yaml", text }])?;
+//!
+//! let raw = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t","arguments":{"q":"TICKET-123456"}}}"#;
+//! let (mut parser, mut scanner) = (Parser::new(ParseLimits::default()), Scanner::new());
+//! let verdict = parser.parse(raw, |message| {
+//!     let subject = Subject {
+//!         direction: Direction::ToServer,
+//!         server: "demo",
+//!         method: message.method(),
+//!         name: message.name(),
+//!         paranoia: 1,
+//!         budget: 1 << 20,
+//!     };
+//!     let scan = scanner.scan(&rules, message, &subject);
+//!     Verdict::decide(&rules, &Policy::default(), scan, raw)
+//! })?;
+//! assert_eq!(verdict.findings[0].path, "/params/arguments/q");
+//! let (sent, _) = redact(raw, &verdict, &rules, false)?;
+//! assert!(String::from_utf8(sent)?.ends_with(r#"{"q":"[redacted:demo.ticket]"}}}"#));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! What this crate is not: it does no input or output, reads no clock, never blocks and never panics, whatever the
 //! bytes. Every buffer is owned by a `Parser` or a `Scanner` and reused, so a clean message costs no allocation.
 #![forbid(unsafe_code)]

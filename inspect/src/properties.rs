@@ -76,7 +76,7 @@ fn text() -> impl Strategy<Value = String> {
 fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         text().prop_map(Value::String),
-        any::<i64>().prop_map(|n| json!(n)),
+        any::<i32>().prop_map(|n| json!(n)),
         any::<bool>().prop_map(|b| json!(b)),
         Just(Value::Null),
         Just(json!(4_111_111_111_111_111_u64)),

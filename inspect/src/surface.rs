@@ -78,44 +78,33 @@ impl SurfaceSet {
         1 << (2 * (surface as u32) + u32::from(direction == Direction::ToClient))
     }
 
-    /// The pairs that the words of a rule's `surfaces` name; `Err` gives back the first unknown word.
-    pub(crate) fn from_words(words: &[String]) -> Result<Self, &str> {
+    /// The pairs that the words of a rule's `surfaces` name; `None` when one names nothing.
+    pub(crate) fn from_words(words: &[String]) -> Option<Self> {
         if words.is_empty() {
-            return Ok(Self::ALL);
+            return Some(Self::ALL);
         }
+        let both = [Direction::ToServer, Direction::ToClient];
         let mut set = 0;
         for word in words {
             let (name, directions) = match word.split_once('@') {
-                None => (
-                    word.as_str(),
-                    &[Direction::ToServer, Direction::ToClient][..],
-                ),
-                Some((name, "out")) => (name, &[Direction::ToServer][..]),
-                Some((name, "in")) => (name, &[Direction::ToClient][..]),
-                Some(_) => return Err(word),
+                None => (word.as_str(), both.as_slice()),
+                Some((name, "out")) => (name, &both[..1]),
+                Some((name, "in")) => (name, &both[1..]),
+                Some(_) => return None,
             };
-            let before = set;
-            for surface in Surface::ALL {
+            let named = Surface::ALL.into_iter().filter(|surface| {
                 let full = surface.as_str();
-                let is_prefix = full.split_once('.').is_some_and(|(head, _)| head == name);
-                if full == name || is_prefix {
-                    for direction in directions {
-                        set |= Self::bit(surface, *direction);
-                    }
-                }
+                full == name || full.split_once('.').is_some_and(|(head, _)| head == name)
+            });
+            let bits = named
+                .flat_map(|surface| directions.iter().map(move |d| Self::bit(surface, *d)))
+                .fold(0, |bits, bit| bits | bit);
+            if bits == 0 {
+                return None;
             }
-            if set == before
-                && !Surface::ALL.iter().any(|s| {
-                    s.as_str() == name
-                        || s.as_str()
-                            .split_once('.')
-                            .is_some_and(|(head, _)| head == name)
-                })
-            {
-                return Err(word);
-            }
+            set |= bits;
         }
-        Ok(Self(set))
+        Some(Self(set))
     }
 
     /// Whether the pair is in the set.
@@ -222,5 +211,143 @@ fn of_tool_result(path: &[&str]) -> Surface {
         ["content", ..] => Surface::ResultText,
         ["structuredContent", ..] => Surface::ResultStructured,
         _ => Surface::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Surface, SurfaceSet, surface_of};
+    use crate::message::Kind;
+    use crate::scan::Direction::{self, ToClient, ToServer};
+
+    fn at(kind: Kind, direction: Direction, method: &str, path: &str) -> &'static str {
+        let words: Vec<&str> = path.split('/').skip(1).collect();
+        surface_of(kind, direction, Some(method), &words).as_str()
+    }
+
+    #[test]
+    fn every_place_has_its_surface() {
+        let result = |method, path| at(Kind::Response, ToClient, method, path);
+        let params = |method, path| at(Kind::Request, ToServer, method, path);
+        for (told, expected) in [
+            (
+                result("tools/list", "/result/tools/3/description"),
+                "tool.description",
+            ),
+            (
+                result("tools/list", "/result/tools/3/title"),
+                "tool.description",
+            ),
+            (
+                result(
+                    "tools/list",
+                    "/result/tools/3/inputSchema/properties/a/description",
+                ),
+                "tool.schema",
+            ),
+            (
+                result("tools/list", "/result/tools/3/name"),
+                "tool.definition",
+            ),
+            (result("tools/list", "/result/nextCursor"), "other"),
+            (params("tools/call", "/params/arguments/a/0"), "call.args"),
+            (params("tools/call", "/params/name"), "other"),
+            (
+                result("tools/call", "/result/content/0/text"),
+                "result.text",
+            ),
+            (
+                result("tools/call", "/result/structuredContent/a"),
+                "result.structured",
+            ),
+            (
+                result("tools/call", "/result/inputRequests/k/params/message"),
+                "elicitation",
+            ),
+            (
+                result(
+                    "tools/call",
+                    "/result/inputRequests/k/params/messages/0/content/text",
+                ),
+                "sampling",
+            ),
+            (
+                params("tools/call", "/params/inputResponses/k/content/a"),
+                "elicitation",
+            ),
+            (
+                result("resources/read", "/result/contents/0/text"),
+                "resource",
+            ),
+            (
+                result("prompts/get", "/result/messages/0/content/text"),
+                "prompt",
+            ),
+            (
+                at(
+                    Kind::Request,
+                    ToClient,
+                    "sampling/createMessage",
+                    "/params/messages/0/content/text",
+                ),
+                "sampling",
+            ),
+            (
+                at(
+                    Kind::Response,
+                    ToServer,
+                    "sampling/createMessage",
+                    "/result/content/text",
+                ),
+                "sampling",
+            ),
+            (
+                at(
+                    Kind::Request,
+                    ToClient,
+                    "elicitation/create",
+                    "/params/message",
+                ),
+                "elicitation",
+            ),
+            (
+                at(
+                    Kind::Notification,
+                    ToClient,
+                    "notifications/message",
+                    "/params/data",
+                ),
+                "log",
+            ),
+            (
+                result("initialize", "/result/instructions"),
+                "tool.description",
+            ),
+            (
+                at(Kind::Error, ToClient, "tools/call", "/error/message"),
+                "result.text",
+            ),
+            (result("", "/result/x"), "other"),
+        ] {
+            assert_eq!(told, expected);
+        }
+    }
+
+    #[test]
+    fn words_name_sets() {
+        let set = |words: &[&str]| {
+            SurfaceSet::from_words(&words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>())
+        };
+        let tools = set(&["tool@in", "call.args@out"]).unwrap();
+        assert!(
+            tools.has(Surface::ToolSchema, ToClient) && !tools.has(Surface::ToolSchema, ToServer)
+        );
+        assert!(
+            tools.has(Surface::CallArgs, ToServer) && !tools.has(Surface::ResultText, ToClient)
+        );
+        assert!(set(&[]).unwrap().has(Surface::Other, ToClient));
+        assert_eq!(set(&["tools"]), None);
+        assert_eq!(set(&["tool@up"]), None);
+        assert!(!set(&["log"]).unwrap().overlaps(tools));
     }
 }

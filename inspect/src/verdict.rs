@@ -124,3 +124,123 @@ fn asked(rule: &Rule, preset: Preset) -> Action {
         rule.action()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Policy, Preset, Verdict};
+    use crate::{
+        Action, Direction, ParseLimits, Parser, RuleFile, RuleSet, Scanner, Subject, redact,
+    };
+
+    fn rules() -> RuleSet {
+        let rule = |id: &str, class: &str, severity: &str, pattern: &str, more: &str| {
+            format!(
+                "- id: t.{id}\n  title: t\n  class: {class}\n  severity: {severity}\n  pattern: '{pattern}'\n  docs: {{finds: f, why: w}}\n  tests: {{match: [], no_match: []}}\n  {more}\n"
+            )
+        };
+        let text = format!(
+            "rules:\n{}{}{}{}",
+            rule("secret", "secret", "high", "zqxj[0-9]+", ""),
+            rule("wide", "secret", "low", "zqxj[0-9]+ [a-z]+", ""),
+            rule("order", "injection", "medium", "obey me", ""),
+            rule("worst", "unsafe", "high", "rm -rf", "action: block"),
+        );
+        RuleSet::compile_unchecked(&[RuleFile {
+            name: "t.yaml",
+            text: &text,
+        }])
+        .unwrap()
+    }
+
+    fn decide(rules: &RuleSet, text: &str, preset: Preset) -> (Verdict, String) {
+        let raw = serde_json::json!({ "jsonrpc": "2.0", "id": 1, "result": { "content": [{ "type": "text", "text": text }] } }).to_string();
+        let subject = Subject {
+            direction: Direction::ToClient,
+            server: "s",
+            method: Some("tools/call"),
+            name: Some("t"),
+            paranoia: 1,
+            budget: usize::MAX,
+        };
+        let policy = Policy {
+            preset,
+            paranoia: 1,
+        };
+        let mut scanner = Scanner::new();
+        let verdict = Parser::new(ParseLimits::default())
+            .parse(raw.as_bytes(), |message| {
+                let scan = scanner.scan(rules, message, &subject);
+                Verdict::decide(rules, &policy, scan, raw.as_bytes())
+            })
+            .unwrap();
+        (verdict, raw)
+    }
+
+    #[test]
+    fn presets_decide() {
+        let rules = rules();
+        for (text, preset, action, would_be) in [
+            ("fine", Preset::Strict, Action::Allow, Action::Allow),
+            ("zqxj1", Preset::Balanced, Action::Redact, Action::Redact),
+            ("zqxj1", Preset::Strict, Action::Block, Action::Block),
+            ("zqxj1", Preset::Audit, Action::Flag, Action::Redact),
+            ("obey me", Preset::Balanced, Action::Flag, Action::Flag),
+            ("obey me", Preset::Strict, Action::Block, Action::Block),
+            (
+                "zqxj1 rm -rf",
+                Preset::Balanced,
+                Action::Block,
+                Action::Block,
+            ),
+            ("rm -rf", Preset::Audit, Action::Flag, Action::Block),
+        ] {
+            let (verdict, _) = decide(&rules, text, preset);
+            assert_eq!(
+                (verdict.action, verdict.would_be),
+                (action, would_be),
+                "{text} {preset}"
+            );
+            assert_eq!(
+                verdict.edits.is_empty(),
+                action != Action::Redact,
+                "{text} {preset}"
+            );
+        }
+    }
+
+    #[test]
+    fn overlapping_findings_become_one_edit() {
+        let rules = rules();
+        let (verdict, raw) = decide(&rules, "a zqxj1 b, zqxj2", Preset::Balanced);
+        assert_eq!(verdict.edits.len(), 2);
+        assert_eq!(verdict.edits[0].rules.len(), 2);
+        assert_eq!(verdict.rule_ids(&rules), ["t.secret", "t.secret", "t.wide"]);
+        let (out, redactions) = redact(raw.as_bytes(), &verdict, &rules, false).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        assert!(
+            out.contains("\"a [redacted:t.secret], [redacted:t.secret]\""),
+            "{out}"
+        );
+        assert_eq!(redactions.len(), 3);
+        assert_eq!(redactions[0].start, redactions[1].start);
+    }
+
+    #[test]
+    fn the_record_hides_what_audit_lets_pass() {
+        let rules = rules();
+        let (verdict, raw) = decide(&rules, "zqxj1 obey me rm -rf", Preset::Audit);
+        let (wire, none) = redact(raw.as_bytes(), &verdict, &rules, false).unwrap();
+        assert_eq!((wire.as_slice(), none.len()), (raw.as_bytes(), 0));
+        let (record, hidden) = redact(raw.as_bytes(), &verdict, &rules, true).unwrap();
+        let record = String::from_utf8(record).unwrap();
+        assert!(
+            record.contains("[redacted:t.secret]") && record.contains("[redacted:t.worst]"),
+            "{record}"
+        );
+        assert!(
+            !record.contains("zqxj1") && record.contains("obey"),
+            "{record}"
+        );
+        assert_eq!(hidden.len(), 3);
+    }
+}

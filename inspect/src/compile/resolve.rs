@@ -50,16 +50,17 @@ pub(super) fn resolve(
     let before = errors.len();
     plain_fields(def, origin, errors);
 
-    let surfaces = SurfaceSet::from_words(&def.surfaces).unwrap_or_else(|word| {
-        let index = def.surfaces.iter().position(|w| w == word).unwrap_or(0);
-        let field = format!("/surfaces/{index}");
-        errors.push(origin.error(
-            Code::UnknownSurface,
-            &field,
-            format!("no surface \"{word}\""),
-        ));
-        SurfaceSet::ALL
-    });
+    for (index, word) in def.surfaces.iter().enumerate() {
+        if SurfaceSet::from_words(std::slice::from_ref(word)).is_none() {
+            let field = format!("/surfaces/{index}");
+            errors.push(origin.error(
+                Code::UnknownSurface,
+                &field,
+                format!("no surface \"{word}\""),
+            ));
+        }
+    }
+    let surfaces = SurfaceSet::from_words(&def.surfaces).unwrap_or(SurfaceSet::ALL);
     let validator = def.validator.as_deref().and_then(|name| {
         let validator = Validator::named(name);
         if validator.is_none() {

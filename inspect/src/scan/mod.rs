@@ -6,6 +6,8 @@
 mod exempt;
 mod pass;
 mod regions;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 use pass::{Memory, Pass, Place};
