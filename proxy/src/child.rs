@@ -80,16 +80,20 @@ impl Child {
     }
 
     /// Ends the command, whose input is closed by now: waits, then SIGTERM, then SIGKILL (spec:
-    /// lifecycle, shutdown). What is left of its group is killed.
+    /// lifecycle, shutdown). What is left of its group is killed. Returns the status of a command
+    /// that ended by itself.
     pub async fn stop(&self) -> Option<ExitStatus> {
-        for (grace, signal) in GRACE.into_iter().zip([Signal::TERM, Signal::KILL]) {
-            if let Ok(status) = timeout(grace, self.wait()).await {
-                self.signal(Signal::KILL);
-                return status;
-            }
-            self.signal(signal);
+        if let Ok(status) = timeout(GRACE[0], self.wait()).await {
+            self.signal(Signal::KILL);
+            return status;
         }
-        self.wait().await
+        self.signal(Signal::TERM);
+        let obeyed = timeout(GRACE[1], self.wait()).await.is_ok();
+        self.signal(Signal::KILL);
+        if !obeyed {
+            self.wait().await;
+        }
+        None
     }
 
     fn signal(&self, signal: Signal) {

@@ -383,7 +383,9 @@ impl One {
         let (bytes, _) = inspect::apply(&left.envelope.raw, &left.verdict.edits).ok()?;
         let bytes = Bytes::from(bytes);
         let kept = pipeline.audit.keep(cx, &left);
-        pipeline.audit.sent(cx, &pipeline.sessions, &left, Leg::Client, &bytes, kept);
+        pipeline
+            .audit
+            .sent(cx, &pipeline.sessions, &left, Leg::Client, &bytes, kept);
         Some(bytes)
     }
 

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, AdminState};
 use crate::audit::Audit;
-use crate::config::{self, Config, Timeouts};
+use crate::config::{self, Config, Listed, Timeouts};
 use crate::downstream::http::Front;
 use crate::pipeline::Pipeline;
 use crate::snapshot::Snapshot;
@@ -155,10 +155,10 @@ impl Gateway {
     /// # Errors
     /// When any of it can't be.
     pub async fn start(config: Config) -> Result<Gateway, ServeError> {
-        let snapshot = Arc::new(Snapshot::build(config).map_err(|errors| {
-            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            ServeError::Config(lines.join("\n"))
-        })?);
+        let snapshot = Arc::new(
+            Snapshot::build(config)
+                .map_err(|errors| ServeError::Config(Listed(&errors).to_string()))?,
+        );
         let config = &snapshot.config;
         let tls = config
             .tls
@@ -275,10 +275,10 @@ pub fn open_capture(snapshot: &Snapshot) -> Result<Option<(Recorder, PathBuf)>, 
         .store_ruleset(&snapshot.ruleset_digest, snapshot.rules.source())
         .map_err(failed)?;
     recorder
-        .store_config(&snapshot.config_digest, &snapshot.config_json())
+        .store_config(&snapshot.config_digest, snapshot.config_json())
         .map_err(failed)?;
     recorder
-        .store_config(&snapshot.policy_digest, &snapshot.policy_json())
+        .store_config(&snapshot.policy_digest, snapshot.policy_json())
         .map_err(failed)?;
     Ok(Some((recorder, dir)))
 }

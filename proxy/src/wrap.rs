@@ -10,7 +10,7 @@ use http::StatusCode;
 
 use crate::audit::Audit;
 use crate::child::{self, Child};
-use crate::config::Config;
+use crate::config::{Config, Listed};
 use crate::downstream::stdio::{self, Output};
 use crate::envelope::{Context, McpHeaders, Transport};
 use crate::pipeline::Pipeline;
@@ -33,7 +33,7 @@ pub struct WrapOptions {
 }
 
 /// Relays between this process' standard input and output and the command's until one of them
-/// ends. Returns the exit code: the command's own when it ended first, else 0.
+/// ends. Returns the exit code: the command's own when it ended by itself, else 0.
 ///
 /// # Errors
 /// When the command or the capture can't be started.
@@ -41,10 +41,8 @@ pub async fn run(options: WrapOptions) -> Result<i32, ServeError> {
     let mut signals = Signals::new()?;
     let spec = Arc::new(ServerSpec::child(&options.name));
     let snapshot = Arc::new(
-        Snapshot::for_child(options.config, Arc::clone(&spec)).map_err(|errors| {
-            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            ServeError::Config(lines.join("\n"))
-        })?,
+        Snapshot::for_child(options.config, Arc::clone(&spec))
+            .map_err(|errors| ServeError::Config(Listed(&errors).to_string()))?,
     );
     let capture = open_capture(&snapshot)?;
     if let Some((_, dir)) = &capture {
@@ -71,17 +69,16 @@ pub async fn run(options: WrapOptions) -> Result<i32, ServeError> {
     let cx = Arc::new(context(snapshot, spec));
 
     let out = Arc::new(Output::new(tokio::io::stdout()));
-    let from_server = tokio::spawn({
+    let mut from_server = tokio::spawn({
         let (pipeline, cx, out) = (Arc::clone(&pipeline), Arc::clone(&cx), Arc::clone(&out));
         async move { out.reply(pipeline.listen(cx).await).await }
     });
-    let mut from_server = from_server;
-    let (code, relayed) = tokio::select! {
+    let relayed = tokio::select! {
         // The client hung up: the child's input is closed, and it gets its time to end.
-        result = stdio::pump(&pipeline, &cx, tokio::io::stdin(), &out) => (0, result),
+        result = stdio::pump(&pipeline, &cx, tokio::io::stdin(), &out) => result,
         // The child's output ended, or the client takes nothing any more.
-        result = &mut from_server => (-1, result.unwrap_or_else(|e| Err(std::io::Error::other(e)))),
-        () = signals.wait() => (0, Ok(())),
+        result = &mut from_server => result.unwrap_or_else(|e| Err(std::io::Error::other(e))),
+        () = signals.wait() => Ok(()),
     };
     if let Err(error) = relayed {
         tracing::warn!(%error, "relaying ended");
@@ -108,11 +105,7 @@ pub async fn run(options: WrapOptions) -> Result<i32, ServeError> {
         cx.snapshot.config.timeouts.drain.get(),
     )
     .await;
-    Ok(if code == 0 {
-        0
-    } else {
-        status.map_or(1, child::exit_code)
-    })
+    Ok(status.map_or(0, child::exit_code))
 }
 
 fn context(snapshot: Arc<Snapshot>, server: Arc<ServerSpec>) -> Context {

@@ -35,8 +35,8 @@ fn refused_bodies() -> Vec<(&'static str, Vec<u8>, u16, i64)> {
             400,
             -32700,
         ),
-        ("deeply nested", text(&deep), 400, -32700),
-        ("bottomless", text(&bottomless), 400, -32700),
+        ("deeply nested", text(&deep), 400, -32600),
+        ("bottomless", text(&bottomless), 400, -32600),
         ("no message", text("{\"hello\":1}"), 400, -32600),
         ("a string", text("\"hello\""), 400, -32600),
         (

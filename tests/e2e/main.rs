@@ -9,9 +9,12 @@
 )]
 
 mod capture;
+mod face;
 mod input;
 mod relay;
 mod upstream;
+mod verdicts;
+mod wrap;
 
 use serde_json::{Value, json};
 use tests::{Client, FakeServer, Gateway, call, within};

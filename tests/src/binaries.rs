@@ -15,6 +15,14 @@ pub struct Binaries {
     pub fixture: PathBuf,
 }
 
+impl Binaries {
+    /// The server on stdio, which is built with the fixture and lies beside it.
+    #[must_use]
+    pub fn stdio_echo(&self) -> PathBuf {
+        self.fixture.with_file_name("stdio-echo")
+    }
+}
+
 /// The binaries; the first call builds them. Those that `WIREGATE`, `WIREGATE_REPLAY` and `FIXTURE` name are taken as they are.
 ///
 /// # Panics

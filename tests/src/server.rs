@@ -36,7 +36,7 @@ impl FakeServer {
     pub async fn start(answer: impl Fn(Exchange) + Send + Sync + 'static) -> Self {
         // Nobody reads `asked` then.
         let (_, asked) = mpsc::channel(1);
-        Self::serve(Arc::new(move |exchange| answer(exchange)), asked).await
+        Self::serve(Arc::new(answer), asked).await
     }
 
     /// A server whose requests the test takes one by one with [`FakeServer::asked`].

@@ -47,7 +47,10 @@ fn made_up_key() -> String {
     ["AKIA".to_owned(), (0..16).map(letter).collect()].concat()
 }
 
-async fn serve(request: Request<Incoming>, key: String) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn serve(
+    request: Request<Incoming>,
+    key: String,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let status = |status| {
         let mut response = Response::new(Full::default());
         *response.status_mut() = status;
@@ -67,7 +70,10 @@ async fn serve(request: Request<Incoming>, key: String) -> Result<Response<Full<
     };
     let answer = match result(&message, &key) {
         Ok(mut result) => {
-            if message.pointer("/params/_meta/io.modelcontextprotocol~1protocolVersion").is_some() {
+            if message
+                .pointer("/params/_meta/io.modelcontextprotocol~1protocolVersion")
+                .is_some()
+            {
                 result["resultType"] = "complete".into();
             }
             json!({ "jsonrpc": "2.0", "id": id, "result": result })
@@ -77,7 +83,9 @@ async fn serve(request: Request<Incoming>, key: String) -> Result<Response<Full<
         }
     };
     let mut response = Response::new(Full::new(answer.to_string().into()));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response)
 }
 
@@ -127,7 +135,12 @@ fn tools() -> Value {
 }
 
 fn call(params: &Value, key: &str) -> Result<Value, (i32, &'static str)> {
-    let argument = |name: &str| params["arguments"][name].as_str().unwrap_or_default().to_owned();
+    let argument = |name: &str| {
+        params["arguments"][name]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
     let text = match params["name"].as_str().unwrap_or_default() {
         "echo" => argument("text"),
         "read_config" => format!(

@@ -40,15 +40,16 @@ thread_local! {
 
 /// The parser's limits out of the configuration.
 pub fn parse_limits(limits: &Limits) -> ParseLimits {
-    let mut parse = ParseLimits::default();
-    parse.max_bytes = limits
-        .body
-        .bytes()
-        .max(limits.stdio_line.bytes())
-        .max(limits.sse_event.bytes());
-    parse.max_depth = limits.json_depth;
-    parse.max_values = limits.json_values;
-    parse
+    let frames = [limits.body, limits.stdio_line, limits.sse_event];
+    ParseLimits {
+        max_bytes: frames
+            .into_iter()
+            .map(|size| size.bytes())
+            .max()
+            .unwrap_or_default(),
+        max_depth: limits.json_depth,
+        max_values: limits.json_values,
+    }
 }
 
 /// Parses and scans one message. `find` names the exchange a message belongs to, from its head.

@@ -15,7 +15,11 @@ pub fn withhold(snapshot: &Snapshot, seen: &Seen) -> Option<Edit> {
     if seen.exchange.as_deref().map(|e| &*e.method) != Some("tools/list") {
         return None;
     }
-    let mut edit = Edit { span: Span { start: 0, end: 0 }, replacement: Box::default(), rules: Default::default() };
+    let mut edit = Edit {
+        span: Span { start: 0, end: 0 },
+        replacement: Box::default(),
+        rules: Default::default(),
+    };
     let mut poisoned = BTreeSet::new();
     for finding in &seen.verdict.findings {
         let rule = snapshot.rules.rule(finding.rule);
@@ -35,7 +39,11 @@ pub fn withhold(snapshot: &Snapshot, seen: &Seen) -> Option<Edit> {
     let base = text.as_ptr() as usize;
     edit.span.start = first.as_ptr() as usize - base;
     edit.span.end = last.as_ptr() as usize - base + last.len();
-    let left = tools.iter().enumerate().filter(|(n, _)| !poisoned.contains(n)).map(|(_, tool)| tool.get());
+    let left = tools
+        .iter()
+        .enumerate()
+        .filter(|(n, _)| !poisoned.contains(n))
+        .map(|(_, tool)| tool.get());
     edit.replacement = left.collect::<Vec<_>>().join(",").into_bytes().into();
     Some(edit)
 }

@@ -45,6 +45,7 @@ const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("wiregate/", env!("CARGO_PKG_VERSION")));
 
 /// A server reached by Streamable HTTP.
+#[derive(Debug)]
 pub struct HttpUpstream {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     spec: Arc<ServerSpec>,

@@ -84,6 +84,7 @@ impl Decoder {
             self.at_start = false;
             if self.buffer.starts_with(b"\xEF\xBB\xBF") {
                 let _ = self.buffer.split_to(3);
+                self.searched = 0;
             }
         }
         let Some(found) = memchr2(b'\n', b'\r', &self.buffer[self.searched..]) else {
