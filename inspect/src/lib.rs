@@ -50,6 +50,8 @@ pub mod compile;
 mod cursor;
 pub mod edit;
 mod filter;
+#[doc(hidden)]
+pub mod harness;
 pub mod message;
 #[cfg(test)]
 mod properties;

@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn the_record_hides_what_audit_lets_pass() {
         let rules = rules();
-        let (verdict, raw) = decide(&rules, "zqxj1 obey me rm -rf", Preset::Audit);
+        let (verdict, raw) = decide(&rules, "zqxj1. obey me rm -rf", Preset::Audit);
         let (wire, none) = redact(raw.as_bytes(), &verdict, &rules, false).unwrap();
         assert_eq!((wire.as_slice(), none.len()), (raw.as_bytes(), 0));
         let (record, hidden) = redact(raw.as_bytes(), &verdict, &rules, true).unwrap();
@@ -241,6 +241,6 @@ mod tests {
             !record.contains("zqxj1") && record.contains("obey"),
             "{record}"
         );
-        assert_eq!(hidden.len(), 3);
+        assert_eq!(hidden.len(), 2);
     }
 }

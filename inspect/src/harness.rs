@@ -1,0 +1,130 @@
+//! What the fuzz targets run, so that the corpus runs as an ordinary test too: whatever the bytes, no panic, and the
+//! promises of the crate hold.
+
+use crate::{
+    Direction, ParseLimits, Parser, Policy, RuleFile, RuleSet, Scanner, Subject, Verdict, apply,
+    redact, split_batch,
+};
+use std::sync::LazyLock;
+
+/// Rules that find much in little.
+const RULES: &str = r#"
+rules:
+  - id: fuzz.token
+    title: t
+    class: secret
+    severity: high
+    pattern: 'key-[0-9a-z]+'
+    docs: {finds: f, why: w}
+    tests: {match: [key-1, a key-b], no_match: [key, 'key-']}
+  - id: fuzz.digits
+    title: t
+    class: pii
+    severity: high
+    pattern: '[0-9]{9,12}'
+    slow: true
+    docs: {finds: f, why: w}
+    tests: {match: ['123456789', '1234567890'], no_match: ['1', '12345678']}
+  - id: fuzz.named
+    title: t
+    class: secret
+    severity: high
+    pattern: '.+'
+    key: '^pass'
+    slow: true
+    docs: {finds: f, why: w}
+    tests: {match: ['{"pass": "x"}', '{"passed": "y"}'], no_match: ['{"pas": "x"}', 'x']}
+"#;
+
+static SET: LazyLock<RuleSet> = LazyLock::new(|| {
+    let file = RuleFile {
+        name: "fuzz.yaml",
+        text: RULES,
+    };
+    // a constant that the corpus test compiles
+    RuleSet::compile(&[file]).unwrap_or_default()
+});
+
+const SUBJECT: Subject<'_> = Subject {
+    direction: Direction::ToClient,
+    server: "s",
+    method: Some("tools/call"),
+    name: Some("t"),
+    paranoia: 4,
+    budget: 1 << 20,
+};
+
+/// Parses bytes as a message and as a batch; what is accepted is JSON.
+///
+/// # Panics
+/// A promise is broken.
+pub fn parse(bytes: &[u8]) {
+    let limits = ParseLimits::default();
+    let accepted = Parser::new(limits)
+        .parse(bytes, |message| message.texts().count())
+        .is_ok();
+    let json = serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok();
+    assert!(json || !accepted, "accepted what is no JSON");
+    if let Ok(Some(items)) = split_batch(bytes, &limits, 100) {
+        for item in items {
+            assert!(item.start < item.end && item.end <= bytes.len());
+        }
+    }
+}
+
+/// Redacts a message: the result is a message again, with all that is outside the edits unchanged.
+///
+/// # Panics
+/// A promise is broken.
+pub fn redaction(bytes: &[u8]) {
+    assert!(!SET.is_empty(), "the rules compile");
+    let mut parser = Parser::new(ParseLimits::default());
+    let mut scanner = Scanner::new();
+    let policy = Policy {
+        paranoia: 4,
+        ..Policy::default()
+    };
+    let decided = parser.parse(bytes, |message| {
+        let scan = scanner.scan(&SET, message, &SUBJECT);
+        Verdict::decide(&SET, &policy, scan, bytes)
+    });
+    let Ok(verdict) = decided else { return };
+    for for_record in [false, true] {
+        let out = redact(bytes, &verdict, &SET, for_record);
+        let Ok((out, _)) = out else {
+            panic!("edits do not fit: {out:?}");
+        };
+        assert!(parser.parse(&out, |_| ()).is_ok(), "no message any more");
+    }
+    let Ok((out, placed)) = apply(bytes, &verdict.edits) else {
+        panic!("edits do not fit");
+    };
+    let (mut from, mut to) = (0, 0);
+    for place in placed {
+        let span = verdict.edits[place.edit].span;
+        assert_eq!(bytes.get(from..span.start), out.get(to..place.start));
+        (from, to) = (span.end, place.start + place.len);
+    }
+    assert_eq!(bytes.get(from..), out.get(to..));
+}
+
+/// Compiles text as a rule file; a set that compiles is equal to its own canonical source.
+///
+/// # Panics
+/// A promise is broken.
+pub fn rules_yaml(text: &str) {
+    let file = RuleFile { name: "f", text };
+    match RuleSet::compile(&[file]) {
+        Ok(set) => {
+            let source = RuleFile {
+                name: "s",
+                text: set.source(),
+            };
+            match RuleSet::compile(&[source]) {
+                Ok(again) => assert_eq!(set.digest(), again.digest()),
+                Err(errors) => panic!("the canonical source does not compile: {errors}"),
+            }
+        }
+        Err(errors) => assert!(!errors.is_empty() && !errors.to_string().is_empty()),
+    }
+}
