@@ -237,13 +237,16 @@ impl Tested {
             let sum = file.sum();
             (a + sum.matches, b + sum.no_match)
         });
+        let n = |n: u64, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         format!(
-            "\n{} files, {rules} rules, {examples} examples, {counter} counter-examples: {}",
-            self.files.len(),
-            match self.errors.len() {
+            "\n{}, {}, {}, {}: {}",
+            n(self.files.len() as u64, "file"),
+            n(rules as u64, "rule"),
+            n(examples, "example"),
+            n(counter, "counter-example"),
+            match self.errors.len() as u64 {
                 0 => "all hold".to_owned(),
-                1 => "1 error".to_owned(),
-                n => format!("{n} errors"),
+                errors => n(errors, "error"),
             }
         )
     }

@@ -3,10 +3,10 @@
 use std::fmt::{self, Write as _};
 
 use crate::report::{ActionChange, Report, Sample};
-use crate::text::{Align, Table, clip, visible};
+use crate::text::{Align, Table, visible};
 
 impl Report {
-    /// The report in words and tables, no line wider than `width` cells where one is given.
+    /// The report in words and tables; tables fit `width` cells where a width is given.
     ///
     /// Everything that came out of the capture is made visible first: no control character of a
     /// hostile name reaches the terminal.
@@ -22,13 +22,7 @@ impl Report {
         }
         sample_table(&mut out, &self.samples, width);
         self.conclusion(&mut out);
-        match width {
-            Some(width) => out.lines().fold(String::new(), |mut cut, line| {
-                let _ = writeln!(cut, "{}", clip(line, width));
-                cut
-            }),
-            None => out,
-        }
+        out
     }
 
     fn summary(&self, out: &mut String) {

@@ -304,6 +304,68 @@ fn a_report_never_quotes_what_was_matched() {
     }
 }
 
+#[test]
+fn what_reaches_into_a_placeholder_counts_only_where_it_was_recorded() {
+    let flagged = |id: &str, pattern: &str, found: &str| {
+        format!(
+            r#"rules:
+  - id: {id}
+    title: Test
+    class: injection
+    severity: medium
+    pattern: '{pattern}'
+    docs: {{finds: Text., why: For the test.}}
+    tests: {{match: ["{found}", "so {found}"], no_match: ["else", "nothing"]}}
+"#
+        )
+    };
+    let across = flagged("test.across", "send [^ ]+ to evil", "send it to evil");
+    let touching = flagged(
+        "test.touching",
+        "(?:^|[^a-z0-9])(?P<secret>abut[0-9])",
+        "abut4",
+    );
+    let key = flagged("test.key", "key_[0-9]{4}", "key_1234").replace("injection", "secret");
+    let live = compile(&[RULES, &key, &across]);
+    let now = compile(&[
+        RULES,
+        &key,
+        &flagged("test.reaching", "send [^ ]+ to", "send it to"),
+        &touching,
+    ]);
+    let raw = r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"send tok_abcdefghij0123456789 to evil, key_1234abut7"}]}}"#;
+    let passing = Passing {
+        direction: Direction::ToClient,
+        server: "s",
+        method: "tools/call",
+        name: Some("t"),
+        raw,
+    };
+    for bodies in BOTH {
+        let row = row(0, &passing, &live, Policy::default(), bodies);
+        assert!(row.rule_ids.iter().any(|id| &**id == "test.across"));
+        let options = Options::default().with_policy(Policy::default());
+        let judge = |set| {
+            scan_rows(
+                [Ok(row.clone())],
+                "none".as_ref(),
+                RulesFrom::Set(set),
+                &options,
+            )
+        };
+        let report = judge(&live);
+        assert!(!report.differs(), "{bodies:?}\n{report}");
+        // The text between is gone: what might be caught there is not said to be.
+        let report = judge(&now);
+        let reaching = u64::from(bodies == Bodies::Raw);
+        let mut expected = BTreeMap::from([("test.across", (0, 1))]);
+        if reaching > 0 {
+            expected.insert("test.reaching", (1, 0));
+        }
+        assert_eq!(differing(&report), expected, "{bodies:?}\n{report}");
+    }
+}
+
 /// Every example of every built-in rule, in arguments and in results, alone and among others.
 fn built_in_examples(set: &RuleSet) -> Vec<(Direction, String)> {
     let expand = |text: &str| template::expand(text, "seed").unwrap();
