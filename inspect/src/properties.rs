@@ -1,5 +1,4 @@
 //! Property tests over the whole crate: the cursor against `serde_json`, the engine against regexes run one by one.
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use crate::cursor::{Escapes, PathWalker, Tokens};
 use crate::{

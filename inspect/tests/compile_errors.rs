@@ -1,5 +1,4 @@
 //! Every code of a rule file's errors, as its author sees it. Golden files.
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use inspect::{Code, RuleFile, RuleSet};
 

@@ -1,5 +1,4 @@
 //! What is a message and what is not; ids, batches, limits.
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use inspect::{Kind, ParseError, ParseLimits, Parser, Scalar, split_batch};
 

@@ -8,6 +8,7 @@ mod parser;
 pub use batch::split_batch;
 pub use error::{ParseError, ParseLimits};
 pub use parser::Parser;
+pub(crate) use parser::is_long;
 
 pub(crate) use head::member;
 

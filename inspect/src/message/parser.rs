@@ -184,6 +184,16 @@ fn refusal(limits: &ParseLimits, raw: &[u8], error: &simd_json::Error) -> ParseE
     }
 }
 
+/// Whether a node is a number of nine digits or more before its point.
+pub(crate) fn is_long(node: &Node<'_>) -> bool {
+    match node {
+        Node::Static(StaticNode::I64(n)) => n.unsigned_abs() >= LONG_NUMBER,
+        Node::Static(StaticNode::U64(n)) => *n >= LONG_NUMBER,
+        Node::Static(StaticNode::F64(n)) => n.abs() >= 1e8,
+        _ => false,
+    }
+}
+
 /// Puts every key and string into the arena; tells whether some number is long.
 fn fill_arena(
     nodes: &[Node<'_>],
@@ -238,10 +248,7 @@ fn fill_arena(
                     key_next: true,
                 };
             }
-            Node::Static(StaticNode::I64(n)) => long_numbers |= n.unsigned_abs() >= LONG_NUMBER,
-            Node::Static(StaticNode::U64(n)) => long_numbers |= *n >= LONG_NUMBER,
-            Node::Static(StaticNode::F64(n)) => long_numbers |= n.abs() >= 1e8,
-            Node::Static(_) => {}
+            Node::Static(_) => long_numbers |= is_long(node),
         }
     }
     long_numbers

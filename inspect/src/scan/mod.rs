@@ -3,8 +3,10 @@
 //! One filter pass over all texts names the few (text, rule) pairs worth a look; each is verified with the rule's regex
 //! on the text's own slice, in a window where that is safe; what remains is checked, placed and reported.
 
+mod alone;
 mod exempt;
 mod pass;
+mod place;
 mod regions;
 #[cfg(test)]
 mod tests;
@@ -119,7 +121,7 @@ impl Scanner {
     ) -> Scan {
         let mut pass = Pass::new(&mut self.memory, rules, subject, Place::Alone(surface));
         pass.alone(text);
-        pass.finish_alone(surface)
+        pass.finish_alone()
     }
 
     /// The rules that find something in an example, wherever they look otherwise.

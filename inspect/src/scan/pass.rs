@@ -2,17 +2,16 @@
 
 use super::regions::{self, Region};
 use super::verify::Piece;
-use super::{Direction, Finding, MAX_FINDINGS, Scan, Span, Subject};
+use super::{Direction, MAX_FINDINGS, Subject};
 use crate::compile::{Role, RuleIx, RuleSet};
-use crate::cursor::{Escapes, PathWalker, Tokens};
-use crate::message::{Entry, Message, NO_KEY, ValueKind};
+use crate::cursor::PathWalker;
+use crate::message::{Entry, Message, ValueKind};
 use crate::surface::Surface;
-use simd_json::{Node, StaticNode};
-use smallvec::SmallVec;
+use simd_json::Node;
 use std::ops::Range;
 
 /// Bytes given to regexes for each byte of text, at most; a flood of false literal hits ends here.
-const WORK_PER_BYTE: usize = 64;
+pub(super) const WORK_PER_BYTE: usize = 64;
 /// And at least this many, so that small messages are never cut short.
 const MIN_WORK: usize = 4 * 1024 * 1024;
 /// Regions kept at most.
@@ -25,6 +24,8 @@ pub(super) struct Memory {
     pub(super) regions: Vec<Region>,
     /// For each rule: one more than the index of its last region.
     pub(super) last: Vec<u32>,
+    /// The slow rules that take part.
+    slow: Vec<RuleIx>,
     /// Where the digits of the text at hand are.
     pub(super) digits: Vec<u32>,
     pub(super) found: Vec<Found>,
@@ -63,7 +64,7 @@ pub(super) struct Pass<'p, 'm, 'a> {
     /// Bytes regexes may still look at.
     pub(super) work: usize,
     /// Bytes of text that may still be scanned.
-    budget: usize,
+    pub(super) budget: usize,
     pub(super) truncated: bool,
 }
 
@@ -79,7 +80,7 @@ impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
         memory.found.clear();
         memory.last.clear();
         memory.last.resize(rules.len(), 0);
-        Self {
+        let pass = Self {
             memory,
             rules,
             subject,
@@ -87,11 +88,16 @@ impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
             work: MIN_WORK,
             budget: subject.budget,
             truncated: false,
-        }
+        };
+        let mut slow = std::mem::take(&mut pass.memory.slow);
+        slow.clear();
+        slow.extend(rules.slow().iter().filter(|rule| pass.takes_part(**rule)));
+        pass.memory.slow = slow;
+        pass
     }
 
     /// Whether a rule takes part at all.
-    fn takes_part(&self, rule: RuleIx) -> bool {
+    pub(super) fn takes_part(&self, rule: RuleIx) -> bool {
         let rule = self.rules.rule(rule);
         rule.paranoia() <= self.subject.paranoia
             && match self.place {
@@ -99,6 +105,10 @@ impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
                 Place::Alone(surface) => rule.surfaces().has(surface, self.subject.direction),
                 Place::In(_) => rule.surfaces().has_direction(self.subject.direction),
             }
+    }
+
+    pub(super) fn direction(&self) -> Direction {
+        self.subject.direction
     }
 
     /// Whether the scan has to end.
@@ -118,7 +128,7 @@ impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
         let entries = entries.get(..texts).unwrap_or(entries);
 
         self.collect(message, entries, arena.get(..limit).unwrap_or(arena));
-        let slow = self.rules.slow().iter().any(|rule| self.takes_part(*rule));
+        let slow = !self.memory.slow.is_empty();
         if self.memory.regions.is_empty() && !slow {
             return;
         }
@@ -209,7 +219,7 @@ impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
         }
     }
 
-    fn push(&mut self, text: usize, rule: RuleIx, start: usize, end: usize) {
+    pub(super) fn push(&mut self, text: usize, rule: RuleIx, start: usize, end: usize) {
         let cast = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let region = Region {
             text: cast(text),
@@ -307,218 +317,20 @@ impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
 
     pub(super) fn slow_piece(&mut self, piece: &Piece<'_>) {
         let mut counted = false;
-        for rule in self.rules.slow() {
-            let gate = self.rules.rule(*rule).gate;
-            if piece.text.len() < gate.min_len || !self.takes_part(*rule) {
+        let mut next = 0;
+        while let Some(rule) = self.memory.slow.get(next).copied() {
+            next += 1;
+            let gate = self.rules.rule(rule).gate;
+            if piece.text.len() < gate.min_len {
                 continue;
             }
             if gate.digits > 0 && !counted {
                 regions::digits(piece.text, &mut self.memory.digits);
                 counted = true;
             }
-            if gate.digits > 0 && self.memory.digits.len() < gate.digits {
-                continue;
-            }
-            self.look(piece, *rule, 0, piece.text.len());
-        }
-    }
-
-    /// Long numbers, as their digits are written. They keep no text in the parser, so the raw bytes are walked.
-    pub(super) fn numbers(&mut self, message: &Message<'_>) {
-        self.memory.path.reset();
-        let mut tokens = Tokens::new(message.raw());
-        for (index, node) in message.nodes().iter().enumerate() {
-            let long = match node {
-                Node::Static(StaticNode::I64(n)) => n.unsigned_abs() >= 100_000_000,
-                Node::Static(StaticNode::U64(n)) => *n >= 100_000_000,
-                Node::Static(StaticNode::F64(n)) => n.abs() >= 1e8,
-                _ => false,
-            };
-            if !long {
-                continue;
-            }
-            let Some(text) = tokens
-                .seek(index)
-                .and_then(|range| message.raw().get(range))
-            else {
-                return;
-            };
-            if text.len() > self.budget {
-                self.truncated = true;
-                return;
-            }
-            self.budget -= text.len();
-            self.number(text, index, message);
-            if self.is_over() {
-                return;
+            if gate.digits == 0 || self.memory.digits.len() >= gate.digits {
+                self.look(piece, rule, 0, piece.text.len());
             }
         }
-    }
-
-    fn number(&mut self, text: &[u8], node: usize, message: &Message<'_>) {
-        self.memory.path.seek(message.nodes(), node);
-        let piece = Piece {
-            text,
-            node: u32::try_from(node).unwrap_or(NO_KEY),
-            key: self.memory.path.key(message.nodes()),
-            kind: ValueKind::Number,
-        };
-        self.piece_alone(&piece);
-    }
-
-    /// A text that is in no arena: its own filter pass, then the slow rules.
-    fn piece_alone(&mut self, piece: &Piece<'_>) {
-        self.memory.regions.clear();
-        self.memory.last.fill(0);
-        for hit in self.rules.filter().hits(piece.text) {
-            for (rule, role) in self.rules.uses(hit.literal) {
-                if !self.takes_part(*rule) {
-                    continue;
-                }
-                match role {
-                    Role::Value => {
-                        let (from, to) = regions::window(
-                            self.rules.rule(*rule),
-                            hit.start,
-                            hit.end,
-                            piece.text.len(),
-                        );
-                        self.push(0, *rule, from, to);
-                    }
-                    Role::Keyword => self.push(0, *rule, 0, usize::MAX),
-                    Role::Key => {}
-                }
-            }
-        }
-        // rules that the key opens
-        if let Some(key) = piece.key {
-            for hit in self.rules.filter().hits(key.as_bytes()) {
-                for (rule, role) in self.rules.uses(hit.literal) {
-                    if *role != Role::Value && self.takes_part(*rule) {
-                        self.push(0, *rule, 0, usize::MAX);
-                    }
-                }
-            }
-        }
-        self.memory.regions.sort_unstable();
-        let mut next = 0;
-        while let Some(mut region) = self.memory.regions.get(next).copied() {
-            next += 1;
-            while let Some(more) = self.memory.regions.get(next)
-                && more.rule == region.rule
-                && more.start <= region.end
-            {
-                region.end = region.end.max(more.end);
-                next += 1;
-            }
-            self.look(
-                piece,
-                region.rule,
-                region.start as usize,
-                region.end as usize,
-            );
-        }
-        self.slow_piece(piece);
-    }
-
-    /// A text of its own.
-    pub(super) fn alone(&mut self, text: &str) {
-        let cut = (0..=text.len().min(self.budget))
-            .rev()
-            .find(|cut| text.is_char_boundary(*cut));
-        let kept = text.get(..cut.unwrap_or(0)).unwrap_or("");
-        self.truncated |= kept.len() < text.len();
-        self.work = self.work.max(kept.len().saturating_mul(WORK_PER_BYTE));
-        self.piece_alone(&Piece {
-            text: kept.as_bytes(),
-            node: 0,
-            key: None,
-            kind: ValueKind::String,
-        });
-    }
-
-    /// The rules that found something.
-    pub(super) fn rules_found(self) -> Vec<RuleIx> {
-        self.memory.found.iter().map(|found| found.rule).collect()
-    }
-
-    /// Finds the raw spans of everything found, in one walk over the raw bytes.
-    pub(super) fn finish(self, message: &Message<'_>) -> Scan {
-        let truncated = self.truncated;
-        let found = &mut self.memory.found;
-        if found.is_empty() {
-            return Scan {
-                findings: Vec::new(),
-                truncated,
-            };
-        }
-        found.sort_by_key(|found| (found.node, found.range.start, found.range.end, found.rule));
-        let raw = message.raw();
-        let mut tokens = Tokens::new(raw);
-        let mut token: Option<(u32, Range<usize>, Escapes<'_>)> = None;
-        let mut findings = Vec::with_capacity(found.len());
-        for found in found.drain(..) {
-            if token.as_ref().is_none_or(|(node, ..)| *node != found.node) {
-                token = tokens.seek(found.node as usize).and_then(|range| {
-                    let escapes = Escapes::new(raw.get(range.clone())?);
-                    Some((found.node, range, escapes))
-                });
-            }
-            let Some((_, range, escapes)) = &mut token else {
-                // not reachable: the walk follows the parser; hide nothing rather than the wrong bytes
-                continue;
-            };
-            let inside = match found.kind {
-                ValueKind::Number => Some(found.range.clone()),
-                _ => escapes.map(&found.range),
-            };
-            let inside = inside.unwrap_or(0..range.len());
-            let span = Span {
-                start: range.start + inside.start,
-                end: range.start + inside.end,
-            };
-            findings.push(finding(self.rules, found, span));
-        }
-        Scan {
-            findings,
-            truncated,
-        }
-    }
-
-    /// The same for a text of its own: offsets are what they are.
-    pub(super) fn finish_alone(self, _surface: Surface) -> Scan {
-        let mut findings: Vec<Finding> = self
-            .memory
-            .found
-            .drain(..)
-            .map(|found| {
-                let span = Span {
-                    start: found.range.start,
-                    end: found.range.end,
-                };
-                finding(self.rules, found, span)
-            })
-            .collect();
-        findings.sort_by_key(|finding| (finding.spans.first().copied(), finding.rule));
-        Scan {
-            findings,
-            truncated: self.truncated,
-        }
-    }
-
-    pub(super) fn direction(&self) -> Direction {
-        self.subject.direction
-    }
-}
-
-fn finding(rules: &RuleSet, found: Found, span: Span) -> Finding {
-    Finding {
-        rule: found.rule,
-        spans: SmallVec::from_elem(span, 1),
-        surface: found.surface,
-        path: found.path,
-        in_key: found.kind == ValueKind::Key,
-        kind_of_value: found.kind,
-        score: rules.rule(found.rule).score(),
     }
 }
