@@ -1,5 +1,4 @@
 //! A clean message costs no allocation: parse and scan with warm memory, counted by the allocator.
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use inspect::{Direction, ParseLimits, Parser, RuleFile, RuleSet, Scanner, Subject};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
