@@ -176,14 +176,14 @@ pub(crate) fn plan<'f>(
             }
         }
     }
-    let mut keys = 0;
+    let mut names = KeyNames::default();
     edits
         .into_iter()
         .map(|(mut edit, kind)| {
             edit.replacement = match kind {
                 ValueKind::Number => zeros(raw, edit.span),
                 ValueKind::String => escaped(&placeholder(rules, &edit)),
-                ValueKind::Key => unique(&placeholder(rules, &edit), raw, &mut keys),
+                ValueKind::Key => names.next(&placeholder(rules, &edit), raw),
             };
             edit
         })
@@ -206,15 +206,44 @@ fn escaped(text: &str) -> Box<[u8]> {
     inside.unwrap_or("").as_bytes().into()
 }
 
-/// A placeholder for an object key: numbered, so that no two members of an object get one name.
-fn unique(text: &str, raw: &[u8], keys: &mut usize) -> Box<[u8]> {
-    loop {
-        *keys += 1;
-        let candidate = escaped(&format!("{text}#{keys}"));
-        if memchr::memmem::find(raw, &candidate).is_none() {
-            return candidate;
+/// Numbers the placeholders of object keys, so that no two members of an object get one name.
+#[derive(Default)]
+struct KeyNames {
+    /// For each placeholder: the last number given.
+    last: Vec<(Box<[u8]>, u32)>,
+}
+
+impl KeyNames {
+    fn next(&mut self, text: &str, raw: &[u8]) -> Box<[u8]> {
+        let stem = escaped(&format!("{text}#"));
+        let at = self.last.iter().position(|(known, _)| *known == stem);
+        let at = at.unwrap_or_else(|| {
+            let taken = highest_number(raw, &stem);
+            self.last.push((stem.clone(), taken));
+            self.last.len() - 1
+        });
+        let mut name = stem.into_vec();
+        if let Some((_, number)) = self.last.get_mut(at) {
+            *number += 1;
+            name.extend_from_slice(number.to_string().as_bytes());
         }
+        name.into()
     }
+}
+
+/// The highest number that already follows `stem` in the message: whoever writes placeholders must not collide with ours.
+fn highest_number(raw: &[u8], stem: &[u8]) -> u32 {
+    memchr::memmem::find_iter(raw, stem)
+        .map(|at| {
+            let digits = raw.get(at + stem.len()..).unwrap_or(&[]).iter();
+            // nine digits: more could not be reached by counting
+            digits
+                .take(9)
+                .take_while(|byte| byte.is_ascii_digit())
+                .fold(0, |number, digit| number * 10 + u32::from(digit - b'0'))
+        })
+        .max()
+        .unwrap_or(0)
 }
 
 /// As many zeros as digits. Where JSON forbids a leading zero, a 1 stands first.
@@ -277,6 +306,15 @@ mod tests {
             .concat();
             assert!(super::is_json(&whole), "{raw}");
         }
+    }
+
+    #[test]
+    fn key_names_do_not_collide_with_what_is_there() {
+        let mut names = super::KeyNames::default();
+        let raw = br#"{"[x]#7":1,"[x]#":2}"#;
+        assert_eq!(&*names.next("[x]", raw), b"[x]#8");
+        assert_eq!(&*names.next("[x]", raw), b"[x]#9");
+        assert_eq!(&*names.next("[y]", raw), b"[y]#1");
     }
 
     #[test]
