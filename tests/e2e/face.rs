@@ -1,6 +1,7 @@
 //! The downstream face: TLS, HTTP/2, keys, limits on how much at once, and a stop that lets exchanges end.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -53,12 +54,10 @@ async fn http2_without_tls() {
     assert_eq!(answer["result"]["content"][0]["text"], "two");
 }
 
-#[tokio::test]
-async fn http2_over_tls() {
-    let server = echo().await;
-    let dir = tempfile::tempdir().unwrap();
+/// A gateway with a certificate for `localhost`, which is its own authority.
+async fn with_tls(upstream: &str, dir: &Path) -> (Gateway, CertificateDer<'static>) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    let (cert, key) = (dir.join("cert.pem"), dir.join("key.pem"));
     std::fs::write(&cert, made.cert.pem()).unwrap();
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
     let tls = format!(
@@ -66,13 +65,39 @@ async fn http2_over_tls() {
         cert.display(),
         key.display()
     );
-    let gateway = Gateway::configured(&server.url, &tls).await;
+    let gateway = Gateway::configured(upstream, &tls).await;
     assert!(gateway.url.starts_with("https://"), "{}", gateway.url);
+    (gateway, made.cert.der().clone())
+}
+
+#[tokio::test]
+async fn a_server_behind_tls_is_reached_when_its_authority_is_trusted_and_not_otherwise() {
+    let server = echo().await;
+    let dir = tempfile::tempdir().unwrap();
+    let (secure, _) = with_tls(&server.url, dir.path()).await;
+    let url = format!("https://localhost:{}/mcp", address(&secure.url).port());
+    let trusting = Gateway::configured(
+        &url,
+        &format!("    ca: {}/cert.pem\n", dir.path().display()),
+    )
+    .await;
+    assert_serves(&trusting).await;
+    let wary = Gateway::before(&url).await;
+    let answer = Client::new(&wary.url)
+        .post(&call(1, "echo", json!({})))
+        .await;
+    assert_eq!(answer.status, 502);
+    assert_eq!(answer.json().await["error"]["code"], 1005);
+}
+
+#[tokio::test]
+async fn http2_over_tls() {
+    let server = echo().await;
+    let dir = tempfile::tempdir().unwrap();
+    let (gateway, certificate) = with_tls(&server.url, dir.path()).await;
 
     let mut roots = rustls::RootCertStore::empty();
-    roots
-        .add(CertificateDer::from(made.cert.der().to_vec()))
-        .unwrap();
+    roots.add(certificate).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -10,7 +10,7 @@ started=()
 cleanup() {
   local pid
   for pid in ${started[@]+"${started[@]}"}; do kill "$pid" 2> /dev/null || true; done
-  rm -rf "$tmp"
+  rm -rf "$tmp" || true # something may still be writing there
 }
 trap cleanup EXIT
 
