@@ -74,7 +74,7 @@ fn to_parquet(c: &mut Criterion) {
             let dir = tempfile::tempdir().unwrap();
             let recorder = recorder(dir.path());
             for _ in 0..ROWS {
-                recorder.try_record(row(&body)).unwrap();
+                let _ = recorder.try_record(row(&body)).unwrap();
             }
             let stats = recorder.close(Duration::from_secs(60)).unwrap();
             assert_eq!((stats.written, stats.dropped), (ROWS as u64, 0));

@@ -124,7 +124,10 @@ pub fn exec(parent: u32, last: bool, command: &[OsString]) -> io::Result<i32> {
     if last {
         let (program, args) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
         let error = Command::new(program).args(args).exec();
-        return Err(io::Error::new(error.kind(), format!("{}: {error}", program.display())));
+        return Err(io::Error::new(
+            error.kind(),
+            format!("{}: {error}", program.display()),
+        ));
     }
     setpgid(None, None)?;
     guard(command)
