@@ -1,8 +1,5 @@
 //! What recording costs: the hand-over on the request path, and a row all the way to Parquet.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a bench stops at what it does not expect"
-)]
+#![expect(clippy::unwrap_used, reason = "a bench stops at what it does not expect")]
 
 use std::time::{Duration, Instant};
 
@@ -66,9 +63,7 @@ fn to_parquet(c: &mut Criterion) {
     const ROWS: usize = 1000;
     let body = Bytes::from(bench::result(&bench::prose(1400)));
     let mut group = c.benchmark_group("capture");
-    group
-        .throughput(Throughput::Elements(ROWS as u64))
-        .sample_size(10);
+    group.throughput(Throughput::Elements(ROWS as u64)).sample_size(10);
     group.bench_function("1000 rows to Parquet", |b| {
         b.iter(|| {
             let dir = tempfile::tempdir().unwrap();
@@ -78,13 +73,7 @@ fn to_parquet(c: &mut Criterion) {
             }
             let stats = recorder.close(Duration::from_secs(60)).unwrap();
             assert_eq!((stats.written, stats.dropped), (ROWS as u64, 0));
-            assert_eq!(
-                Reader::open(dir.path())
-                    .unwrap()
-                    .filter(Result::is_ok)
-                    .count(),
-                ROWS
-            );
+            assert_eq!(Reader::open(dir.path()).unwrap().filter(Result::is_ok).count(), ROWS);
         });
     });
     group.finish();

@@ -1,8 +1,5 @@
 //! Raw bytes to a message with all its strings collected: what reading costs before any rule runs.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a bench stops at what it does not expect"
-)]
+#![expect(clippy::unwrap_used, reason = "a bench stops at what it does not expect")]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use inspect::{ParseLimits, Parser};

@@ -1,9 +1,6 @@
 //! A call through the whole pipeline and back, without sockets: a server in this process answers
 //! at once, so that what is measured is the gateway's own work.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a bench stops at what it does not expect"
-)]
+#![expect(clippy::unwrap_used, reason = "a bench stops at what it does not expect")]
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -35,10 +32,7 @@ impl Upstream for Fixed {
 }
 
 fn pipeline(c: &mut Criterion) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut group = c.benchmark_group("pipeline");
     let samples = bench::samples();
     let call = Bytes::from(samples[0].raw.clone());
@@ -50,19 +44,12 @@ fn pipeline(c: &mut Criterion) {
             config.capture.dir = Some(dir.path().to_owned());
             let spec = Arc::new(ServerSpec::child("bench"));
             let snapshot = Arc::new(Snapshot::for_child(config, Arc::clone(&spec)).unwrap());
-            let recorder = open_capture(&snapshot)
-                .unwrap()
-                .map(|(recorder, _)| recorder);
+            let recorder = open_capture(&snapshot).unwrap().map(|(recorder, _)| recorder);
             let server: Arc<dyn Upstream> = Arc::new(Fixed(sample.raw.clone().into()));
             let servers = BTreeMap::from([(spec.name.clone(), server)]);
             let metrics = Arc::new(Metrics::new());
             let audit = Audit::new(recorder.clone());
-            let pipeline = Arc::new(Pipeline::new(
-                Arc::clone(&snapshot),
-                servers,
-                audit,
-                metrics,
-            ));
+            let pipeline = Arc::new(Pipeline::new(Arc::clone(&snapshot), servers, audit, metrics));
             let cx = Arc::new(Context {
                 snapshot,
                 server: spec,
@@ -74,11 +61,7 @@ fn pipeline(c: &mut Criterion) {
                 principal: None,
                 negotiated: OnceLock::new(),
             });
-            let name = if recording {
-                "inspect and record"
-            } else {
-                "inspect"
-            };
+            let name = if recording { "inspect and record" } else { "inspect" };
             group.throughput(Throughput::Bytes((call.len() + sample.raw.len()) as u64));
             group.bench_function(BenchmarkId::new(name, sample.name), |b| {
                 b.iter(|| {

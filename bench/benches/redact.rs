@@ -1,8 +1,5 @@
 //! From a scan with one finding to the edited bytes: the verdict, and the one applier of edits.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a bench stops at what it does not expect"
-)]
+#![expect(clippy::unwrap_used, reason = "a bench stops at what it does not expect")]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use inspect::scan::{Direction, Scanner, Subject};
@@ -20,9 +17,7 @@ fn redact(c: &mut Criterion) {
         budget: 4 << 20,
     };
     let (mut parser, mut scanner) = (Parser::new(ParseLimits::default()), Scanner::new());
-    let scan = parser
-        .parse(&sample.raw, |m| scanner.scan(&rules, m, &subject))
-        .unwrap();
+    let scan = parser.parse(&sample.raw, |m| scanner.scan(&rules, m, &subject)).unwrap();
     let mut group = c.benchmark_group("redact");
     group.throughput(Throughput::Bytes(sample.raw.len() as u64));
     group.bench_function(sample.name, |b| {

@@ -1,8 +1,5 @@
 //! Raw bytes to findings with the whole built-in rule set: parsing included, as on the wire.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a bench stops at what it does not expect"
-)]
+#![expect(clippy::unwrap_used, reason = "a bench stops at what it does not expect")]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use inspect::scan::{Direction, Scanner, Subject};
@@ -24,9 +21,8 @@ fn scan(c: &mut Criterion) {
         group.throughput(Throughput::Bytes(sample.raw.len() as u64));
         group.bench_function(BenchmarkId::from_parameter(sample.name), |b| {
             b.iter(|| {
-                let scan = parser
-                    .parse(&sample.raw, |m| scanner.scan(&rules, m, &subject))
-                    .unwrap();
+                let scan =
+                    parser.parse(&sample.raw, |m| scanner.scan(&rules, m, &subject)).unwrap();
                 assert_eq!(scan.findings.len(), sample.findings);
                 scan
             });

@@ -20,26 +20,10 @@ pub struct Sample {
 pub fn samples() -> Vec<Sample> {
     let call = br#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"search_files","arguments":{"path":"/srv/project/src","pattern":"**/*.rs","excludePatterns":["target","node_modules"],"maxResults":50},"_meta":{"progressToken":"p-7","traceparent":"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}}}"#;
     vec![
-        Sample {
-            name: "call 300 B",
-            raw: call.to_vec(),
-            findings: 0,
-        },
-        Sample {
-            name: "result 4 KB",
-            raw: result(&prose(4 << 10)),
-            findings: 0,
-        },
-        Sample {
-            name: "result 16 KB",
-            raw: result(&prose(16 << 10)),
-            findings: 0,
-        },
-        Sample {
-            name: "result 256 KB",
-            raw: result(&prose(256 << 10)),
-            findings: 0,
-        },
+        Sample { name: "call 300 B", raw: call.to_vec(), findings: 0 },
+        Sample { name: "result 4 KB", raw: result(&prose(4 << 10)), findings: 0 },
+        Sample { name: "result 16 KB", raw: result(&prose(16 << 10)), findings: 0 },
+        Sample { name: "result 256 KB", raw: result(&prose(256 << 10)), findings: 0 },
         leaky(),
     ]
 }
@@ -49,19 +33,12 @@ pub fn leaky() -> Sample {
     let half = prose(8 << 10);
     let key = ["AKIA", "QYLPMN5HHHFPZAM2"].concat();
     let text = format!("{half}\naws_access_key_id = {key}\n{half}");
-    Sample {
-        name: "result 16 KB, one key",
-        raw: result(&text),
-        findings: 1,
-    }
+    Sample { name: "result 16 KB, one key", raw: result(&text), findings: 1 }
 }
 
 /// The tool result that holds `text`.
 pub fn result(text: &str) -> Vec<u8> {
-    let escaped = text
-        .replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n");
+    let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
     format!(r#"{{"jsonrpc":"2.0","id":7,"result":{{"content":[{{"type":"text","text":"{escaped}"}}]}}}}"#).into_bytes()
 }
 
@@ -87,9 +64,7 @@ pub fn prose(length: usize) -> String {
 
 /// The rules built into the gateway, compiled.
 pub fn rule_set() -> RuleSet {
-    let files: Vec<RuleFile<'_>> = rules::builtin()
-        .iter()
-        .map(|(name, text)| RuleFile { name, text })
-        .collect();
+    let files: Vec<RuleFile<'_>> =
+        rules::builtin().iter().map(|(name, text)| RuleFile { name, text }).collect();
     RuleSet::compile(&files).unwrap_or_else(|errors| panic!("{errors}"))
 }

@@ -77,11 +77,7 @@ pub fn apply(raw: &[u8], edits: &[Edit]) -> Result<(Vec<u8>, Vec<Placed>), EditE
             return Err(EditError::OutOfRange(index));
         }
         out.extend_from_slice(kept);
-        placed.push(Placed {
-            start: out.len(),
-            len: edit.replacement.len(),
-            edit: index,
-        });
+        placed.push(Placed { start: out.len(), len: edit.replacement.len(), edit: index });
         out.extend_from_slice(&edit.replacement);
         done = end;
     }
@@ -99,11 +95,7 @@ pub fn redact(
     rules: &RuleSet,
     for_record: bool,
 ) -> Result<(Vec<u8>, Vec<Redaction>), EditError> {
-    let edits = if for_record {
-        verdict.record_edits(rules, raw)
-    } else {
-        verdict.edits.clone()
-    };
+    let edits = if for_record { verdict.record_edits(rules, raw) } else { verdict.edits.clone() };
     let (out, placed) = apply(raw, &edits)?;
     if cfg!(debug_assertions) && is_json(raw) && !is_json(&out) {
         return Err(EditError::Broken);
@@ -114,9 +106,7 @@ pub fn redact(
         let touching = finding.spans.iter().find_map(|span| {
             let after = edits.partition_point(|edit| edit.span.end <= span.start);
             let edit = edits.get(after)?;
-            (edit.span.start < span.end)
-                .then(|| placed.get(after))
-                .flatten()
+            (edit.span.start < span.end).then(|| placed.get(after)).flatten()
         });
         if let Some(placed) = touching {
             redactions.push(Redaction {
@@ -167,11 +157,8 @@ pub(crate) fn plan<'f>(
                 }
             }
             _ => {
-                let edit = Edit {
-                    span,
-                    replacement: Box::default(),
-                    rules: SmallVec::from_elem(rule, 1),
-                };
+                let edit =
+                    Edit { span, replacement: Box::default(), rules: SmallVec::from_elem(rule, 1) };
                 edits.push((edit, kind));
             }
         }
@@ -249,10 +236,8 @@ fn highest_number(raw: &[u8], stem: &[u8]) -> u32 {
 /// As many zeros as digits. Where JSON forbids a leading zero, a 1 stands first.
 fn zeros(raw: &[u8], span: Span) -> Box<[u8]> {
     let text = raw.get(span.start..span.end).unwrap_or(&[]);
-    let mut out: Vec<u8> = text
-        .iter()
-        .map(|byte| if byte.is_ascii_digit() { b'0' } else { *byte })
-        .collect();
+    let mut out: Vec<u8> =
+        text.iter().map(|byte| if byte.is_ascii_digit() { b'0' } else { *byte }).collect();
     let before = |back: usize| span.start.checked_sub(back).and_then(|at| raw.get(at));
     // the number begins here, unless digits, a fraction or an exponent go before; a minus may
     let follows = matches!(
@@ -292,18 +277,11 @@ mod tests {
             ("1234", 0..2, "10"),
         ];
         for (raw, range, expected) in cases {
-            let span = Span {
-                start: range.start,
-                end: range.end,
-            };
+            let span = Span { start: range.start, end: range.end };
             let zeroed = zeros(raw.as_bytes(), span);
             assert_eq!(std::str::from_utf8(&zeroed).unwrap(), expected, "{raw}");
-            let whole = [
-                &raw.as_bytes()[..span.start],
-                &zeroed,
-                &raw.as_bytes()[span.end..],
-            ]
-            .concat();
+            let whole =
+                [&raw.as_bytes()[..span.start], &zeroed, &raw.as_bytes()[span.end..]].concat();
             assert!(super::is_json(&whole), "{raw}");
         }
     }
@@ -324,21 +302,9 @@ mod tests {
             replacement: b"x".as_slice().into(),
             rules: SmallVec::new(),
         };
-        assert_eq!(
-            apply(b"abcdef", &[edit(1, 2), edit(4, 5)]).unwrap().0,
-            b"axcdxf"
-        );
-        assert_eq!(
-            apply(b"abc", &[edit(0, 2), edit(1, 3)]).unwrap_err(),
-            EditError::Overlap(1)
-        );
-        assert_eq!(
-            apply(b"abc", &[edit(2, 9)]).unwrap_err(),
-            EditError::OutOfRange(0)
-        );
-        assert_eq!(
-            apply(b"abc", &[edit(3, 2)]).unwrap_err(),
-            EditError::OutOfRange(0)
-        );
+        assert_eq!(apply(b"abcdef", &[edit(1, 2), edit(4, 5)]).unwrap().0, b"axcdxf");
+        assert_eq!(apply(b"abc", &[edit(0, 2), edit(1, 3)]).unwrap_err(), EditError::Overlap(1));
+        assert_eq!(apply(b"abc", &[edit(2, 9)]).unwrap_err(), EditError::OutOfRange(0));
+        assert_eq!(apply(b"abc", &[edit(3, 2)]).unwrap_err(), EditError::OutOfRange(0));
     }
 }

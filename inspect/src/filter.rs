@@ -27,31 +27,25 @@ impl Filter {
             return Some(Self { automaton: None });
         }
         let bytes: usize = literals.iter().map(Vec::len).sum();
-        let kind = if bytes <= DFA_BYTES {
-            AhoCorasickKind::DFA
-        } else {
-            AhoCorasickKind::ContiguousNFA
-        };
+        let kind =
+            if bytes <= DFA_BYTES { AhoCorasickKind::DFA } else { AhoCorasickKind::ContiguousNFA };
         let automaton = AhoCorasickBuilder::new()
             .ascii_case_insensitive(true)
             .match_kind(MatchKind::Standard)
             .kind(Some(kind))
             .build(literals)
             .ok()?;
-        Some(Self {
-            automaton: Some(automaton),
-        })
+        Some(Self { automaton: Some(automaton) })
     }
 
     /// Every occurrence of every literal, overlapping ones too, by increasing end; ASCII case does not matter.
     pub(crate) fn hits<'s>(&'s self, text: &'s [u8]) -> impl Iterator<Item = LiteralHit> + 's {
-        self.automaton
-            .iter()
-            .flat_map(move |automaton| automaton.find_overlapping_iter(text))
-            .map(|found| LiteralHit {
+        self.automaton.iter().flat_map(move |automaton| automaton.find_overlapping_iter(text)).map(
+            |found| LiteralHit {
                 literal: found.pattern().as_usize(),
                 start: found.start(),
                 end: found.end(),
-            })
+            },
+        )
     }
 }

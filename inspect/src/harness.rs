@@ -37,10 +37,7 @@ rules:
 "#;
 
 static SET: LazyLock<RuleSet> = LazyLock::new(|| {
-    let file = RuleFile {
-        name: "fuzz.yaml",
-        text: RULES,
-    };
+    let file = RuleFile { name: "fuzz.yaml", text: RULES };
     // a constant that the corpus test compiles
     RuleSet::compile(&[file]).unwrap_or_default()
 });
@@ -60,9 +57,7 @@ const SUBJECT: Subject<'_> = Subject {
 /// A promise is broken.
 pub fn parse(bytes: &[u8]) {
     let limits = ParseLimits::default();
-    let accepted = Parser::new(limits)
-        .parse(bytes, |message| message.texts().count())
-        .is_ok();
+    let accepted = Parser::new(limits).parse(bytes, |message| message.texts().count()).is_ok();
     let json = serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok();
     assert!(json || !accepted, "accepted what is no JSON");
     if let Ok(Some(items)) = split_batch(bytes, &limits, 100) {
@@ -80,10 +75,7 @@ pub fn redaction(bytes: &[u8]) {
     assert!(!SET.is_empty(), "the rules compile");
     let mut parser = Parser::new(ParseLimits::default());
     let mut scanner = Scanner::new();
-    let policy = Policy {
-        paranoia: 4,
-        ..Policy::default()
-    };
+    let policy = Policy { paranoia: 4, ..Policy::default() };
     let decided = parser.parse(bytes, |message| {
         let scan = scanner.scan(&SET, message, &SUBJECT);
         Verdict::decide(&SET, &policy, scan, bytes)
@@ -116,10 +108,7 @@ pub fn rules_yaml(text: &str) {
     let file = RuleFile { name: "f", text };
     match RuleSet::compile(&[file]) {
         Ok(set) => {
-            let source = RuleFile {
-                name: "s",
-                text: set.source(),
-            };
+            let source = RuleFile { name: "s", text: set.source() };
             match RuleSet::compile(&[source]) {
                 Ok(again) => assert_eq!(set.digest(), again.digest()),
                 Err(errors) => panic!("the canonical source does not compile: {errors}"),

@@ -100,9 +100,7 @@ fn message(value: &Value, choices: &[u8]) -> (String, Value) {
 }
 
 fn parse<R>(raw: &str, f: impl FnOnce(&Message<'_>) -> R) -> R {
-    Parser::new(ParseLimits::default())
-        .parse(raw.as_bytes(), f)
-        .unwrap()
+    Parser::new(ParseLimits::default()).parse(raw.as_bytes(), f).unwrap()
 }
 
 const SUBJECT: Subject<'_> = Subject {
@@ -122,10 +120,7 @@ fn rules(entries: &[(&str, &str)]) -> RuleSet {
             "- id: test.{id}\n  title: t\n  class: secret\n  severity: high\n  docs: {{finds: f, why: w}}\n  tests: {{match: [], no_match: []}}\n  {fields}\n"
         ));
     }
-    let file = RuleFile {
-        name: "test.yaml",
-        text: &text,
-    };
+    let file = RuleFile { name: "test.yaml", text: &text };
     RuleSet::compile_unchecked(&[file]).unwrap()
 }
 
@@ -292,27 +287,15 @@ const POOL: &[(&str, &str)] = &[
     ("alternatives", "pattern: '(?:alpha|omega[0-9]+)[a-z]{1,3}'"),
     ("short", "pattern: 'sk-[a-z0-9]{3}'"),
     ("keyed", "pattern: '^.{4,}$'\n  key: '(?i)password'"),
-    (
-        "keyed-slow",
-        "pattern: '[0-9]{3}'\n  key: '^pw'\n  slow: true",
-    ),
+    ("keyed-slow", "pattern: '[0-9]{3}'\n  key: '^pw'\n  slow: true"),
     ("word", "pattern: '[0-9]{4}'\n  keywords: [account, Konto]"),
-    (
-        "word-near",
-        "pattern: '[0-9]{4}'\n  keywords: [account]\n  window: 6",
-    ),
+    ("word-near", "pattern: '[0-9]{4}'\n  keywords: [account]\n  window: 6"),
     (
         "card",
         "pattern: '\\b[0-9]{4}[ -]?[0-9]{4}[ -]?[0-9]{4}[ -]?[0-9]{4}\\b'\n  slow: true\n  validator: luhn",
     ),
-    (
-        "mail",
-        "pattern: '[a-z0-9.]{1,20}@[a-z0-9.]{1,20}'\n  slow: true",
-    ),
-    (
-        "mail-long",
-        "pattern: '[a-z0-9.]+@[a-z0-9.]+'\n  slow: true",
-    ),
+    ("mail", "pattern: '[a-z0-9.]{1,20}@[a-z0-9.]{1,20}'\n  slow: true"),
+    ("mail-long", "pattern: '[a-z0-9.]+@[a-z0-9.]+'\n  slow: true"),
     ("slow", "pattern: '[a-f]{3}'\n  slow: true"),
     ("wary", "pattern: 'zqxj'\n  paranoia: 3"),
 ];
@@ -363,31 +346,14 @@ fn kinds_of_values_are_told() {
     let told: Vec<_> = scan
         .findings
         .iter()
-        .map(|f| {
-            (
-                f.path.as_str(),
-                f.kind_of_value,
-                f.in_key,
-                f.surface.as_str(),
-            )
-        })
+        .map(|f| (f.path.as_str(), f.kind_of_value, f.in_key, f.surface.as_str()))
         .collect();
     assert_eq!(
         told,
         [
             ("/params/arguments/*", ValueKind::Key, true, "call.args"),
-            (
-                "/params/arguments/*/card",
-                ValueKind::Number,
-                false,
-                "call.args"
-            ),
-            (
-                "/params/arguments/b/0",
-                ValueKind::String,
-                false,
-                "call.args"
-            ),
+            ("/params/arguments/*/card", ValueKind::Number, false, "call.args"),
+            ("/params/arguments/b/0", ValueKind::String, false, "call.args"),
         ]
     );
 }

@@ -235,59 +235,26 @@ mod tests {
         let result = |method, path| at(Kind::Response, ToClient, method, path);
         let params = |method, path| at(Kind::Request, ToServer, method, path);
         for (told, expected) in [
+            (result("tools/list", "/result/tools/3/description"), "tool.description"),
+            (result("tools/list", "/result/tools/3/title"), "tool.description"),
             (
-                result("tools/list", "/result/tools/3/description"),
-                "tool.description",
-            ),
-            (
-                result("tools/list", "/result/tools/3/title"),
-                "tool.description",
-            ),
-            (
-                result(
-                    "tools/list",
-                    "/result/tools/3/inputSchema/properties/a/description",
-                ),
+                result("tools/list", "/result/tools/3/inputSchema/properties/a/description"),
                 "tool.schema",
             ),
-            (
-                result("tools/list", "/result/tools/3/name"),
-                "tool.definition",
-            ),
+            (result("tools/list", "/result/tools/3/name"), "tool.definition"),
             (result("tools/list", "/result/nextCursor"), "other"),
             (params("tools/call", "/params/arguments/a/0"), "call.args"),
             (params("tools/call", "/params/name"), "other"),
+            (result("tools/call", "/result/content/0/text"), "result.text"),
+            (result("tools/call", "/result/structuredContent/a"), "result.structured"),
+            (result("tools/call", "/result/inputRequests/k/params/message"), "elicitation"),
             (
-                result("tools/call", "/result/content/0/text"),
-                "result.text",
-            ),
-            (
-                result("tools/call", "/result/structuredContent/a"),
-                "result.structured",
-            ),
-            (
-                result("tools/call", "/result/inputRequests/k/params/message"),
-                "elicitation",
-            ),
-            (
-                result(
-                    "tools/call",
-                    "/result/inputRequests/k/params/messages/0/content/text",
-                ),
+                result("tools/call", "/result/inputRequests/k/params/messages/0/content/text"),
                 "sampling",
             ),
-            (
-                params("tools/call", "/params/inputResponses/k/content/a"),
-                "elicitation",
-            ),
-            (
-                result("resources/read", "/result/contents/0/text"),
-                "resource",
-            ),
-            (
-                result("prompts/get", "/result/messages/0/content/text"),
-                "prompt",
-            ),
+            (params("tools/call", "/params/inputResponses/k/content/a"), "elicitation"),
+            (result("resources/read", "/result/contents/0/text"), "resource"),
+            (result("prompts/get", "/result/messages/0/content/text"), "prompt"),
             (
                 at(
                     Kind::Request,
@@ -298,40 +265,13 @@ mod tests {
                 "sampling",
             ),
             (
-                at(
-                    Kind::Response,
-                    ToServer,
-                    "sampling/createMessage",
-                    "/result/content/text",
-                ),
+                at(Kind::Response, ToServer, "sampling/createMessage", "/result/content/text"),
                 "sampling",
             ),
-            (
-                at(
-                    Kind::Request,
-                    ToClient,
-                    "elicitation/create",
-                    "/params/message",
-                ),
-                "elicitation",
-            ),
-            (
-                at(
-                    Kind::Notification,
-                    ToClient,
-                    "notifications/message",
-                    "/params/data",
-                ),
-                "log",
-            ),
-            (
-                result("initialize", "/result/instructions"),
-                "tool.description",
-            ),
-            (
-                at(Kind::Error, ToClient, "tools/call", "/error/message"),
-                "result.text",
-            ),
+            (at(Kind::Request, ToClient, "elicitation/create", "/params/message"), "elicitation"),
+            (at(Kind::Notification, ToClient, "notifications/message", "/params/data"), "log"),
+            (result("initialize", "/result/instructions"), "tool.description"),
+            (at(Kind::Error, ToClient, "tools/call", "/error/message"), "result.text"),
             (result("", "/result/x"), "other"),
         ] {
             assert_eq!(told, expected);

@@ -66,9 +66,8 @@ pub fn expand(text: &str, seed: &str) -> Result<String, TemplateError> {
     let mut rest = text;
     while let Some(open) = rest.find("{{") {
         let after = &rest[open + 2..];
-        let close = after
-            .find("}}")
-            .filter(|_| after.starts_with(|c: char| c.is_ascii_lowercase()));
+        let close =
+            after.find("}}").filter(|_| after.starts_with(|c: char| c.is_ascii_lowercase()));
         let Some(close) = close else {
             out.push_str(&rest[..open + 2]);
             rest = after;
@@ -180,9 +179,10 @@ struct Random(u64);
 impl Random {
     fn new(seed: &str) -> Self {
         let start = 0xcbf2_9ce4_8422_2325_u64;
-        Self(seed.bytes().fold(start, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        }))
+        Self(
+            seed.bytes()
+                .fold(start, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)),
+        )
     }
 
     fn next(&mut self) -> u64 {
@@ -222,24 +222,15 @@ mod tests {
 
     #[test]
     fn what_is_no_template_stays() {
-        for text in [
-            "{{ user }}",
-            "{{#each x}}",
-            "{{",
-            "a {{hex",
-            "}} {{}}",
-            "{\"a\": {\"b\": 1}}",
-        ] {
+        for text in ["{{ user }}", "{{#each x}}", "{{", "a {{hex", "}} {{}}", "{\"a\": {\"b\": 1}}"]
+        {
             assert_eq!(expand(text, "s").unwrap(), text);
         }
     }
 
     #[test]
     fn wrong_templates_are_errors() {
-        assert_eq!(
-            expand("{{nope:3}}", "s"),
-            Err(TemplateError::UnknownClass("nope:3".into()))
-        );
+        assert_eq!(expand("{{nope:3}}", "s"), Err(TemplateError::UnknownClass("nope:3".into())));
         for text in [
             "{{hex}}",
             "{{hex:0}}",
@@ -248,10 +239,7 @@ mod tests {
             "{{luhn:4:4444}}",
             "{{hex:9999}}",
         ] {
-            assert!(
-                matches!(expand(text, "s"), Err(TemplateError::BadLength(_))),
-                "{text}"
-            );
+            assert!(matches!(expand(text, "s"), Err(TemplateError::BadLength(_))), "{text}");
         }
     }
 

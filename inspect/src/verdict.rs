@@ -34,10 +34,7 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self {
-            preset: Preset::Balanced,
-            paranoia: 1,
-        }
+        Self { preset: Preset::Balanced, paranoia: 1 }
     }
 }
 
@@ -75,16 +72,8 @@ impl Verdict {
             }
             _ => Vec::new(),
         };
-        let score = findings
-            .iter()
-            .fold(0_u32, |sum, f| sum.saturating_add(f.score));
-        Self {
-            action,
-            would_be,
-            edits,
-            findings,
-            score,
-        }
+        let score = findings.iter().fold(0_u32, |sum, f| sum.saturating_add(f.score));
+        Self { action, would_be, edits, findings, score }
     }
 
     /// The edits that hide every secret and personal datum found, and whatever else is redacted or blocked: for the
@@ -101,11 +90,7 @@ impl Verdict {
     /// The ids of the rules that found something, sorted, with repeats: one for each finding.
     #[must_use]
     pub fn rule_ids<'r>(&self, rules: &'r RuleSet) -> Vec<&'r str> {
-        let mut ids: Vec<&str> = self
-            .findings
-            .iter()
-            .map(|f| rules.rule(f.rule).id())
-            .collect();
+        let mut ids: Vec<&str> = self.findings.iter().map(|f| rules.rule(f.rule).id()).collect();
         ids.sort_unstable();
         ids
     }
@@ -118,11 +103,7 @@ fn asked(rule: &Rule, preset: Preset) -> Action {
         (Preset::Strict, Class::Secret) => rule.severity() >= Severity::High,
         (Preset::Strict, _) => rule.severity() >= Severity::Medium,
     };
-    if worse && rule.action() > Action::Allow {
-        Action::Block
-    } else {
-        rule.action()
-    }
+    if worse && rule.action() > Action::Allow { Action::Block } else { rule.action() }
 }
 
 #[cfg(test)]
@@ -145,11 +126,7 @@ mod tests {
             rule("order", "injection", "medium", "obey me", ""),
             rule("worst", "unsafe", "high", "rm -rf", "action: block"),
         );
-        RuleSet::compile_unchecked(&[RuleFile {
-            name: "t.yaml",
-            text: &text,
-        }])
-        .unwrap()
+        RuleSet::compile_unchecked(&[RuleFile { name: "t.yaml", text: &text }]).unwrap()
     }
 
     fn decide(rules: &RuleSet, text: &str, preset: Preset) -> (Verdict, String) {
@@ -162,10 +139,7 @@ mod tests {
             paranoia: 1,
             budget: usize::MAX,
         };
-        let policy = Policy {
-            preset,
-            paranoia: 1,
-        };
+        let policy = Policy { preset, paranoia: 1 };
         let mut scanner = Scanner::new();
         let verdict = Parser::new(ParseLimits::default())
             .parse(raw.as_bytes(), |message| {
@@ -186,25 +160,12 @@ mod tests {
             ("zqxj1", Preset::Audit, Action::Flag, Action::Redact),
             ("obey me", Preset::Balanced, Action::Flag, Action::Flag),
             ("obey me", Preset::Strict, Action::Block, Action::Block),
-            (
-                "zqxj1 rm -rf",
-                Preset::Balanced,
-                Action::Block,
-                Action::Block,
-            ),
+            ("zqxj1 rm -rf", Preset::Balanced, Action::Block, Action::Block),
             ("rm -rf", Preset::Audit, Action::Flag, Action::Block),
         ] {
             let (verdict, _) = decide(&rules, text, preset);
-            assert_eq!(
-                (verdict.action, verdict.would_be),
-                (action, would_be),
-                "{text} {preset}"
-            );
-            assert_eq!(
-                verdict.edits.is_empty(),
-                action != Action::Redact,
-                "{text} {preset}"
-            );
+            assert_eq!((verdict.action, verdict.would_be), (action, would_be), "{text} {preset}");
+            assert_eq!(verdict.edits.is_empty(), action != Action::Redact, "{text} {preset}");
         }
     }
 
@@ -217,10 +178,7 @@ mod tests {
         assert_eq!(verdict.rule_ids(&rules), ["t.secret", "t.secret", "t.wide"]);
         let (out, redactions) = redact(raw.as_bytes(), &verdict, &rules, false).unwrap();
         let out = String::from_utf8(out).unwrap();
-        assert!(
-            out.contains("\"a [redacted:t.secret], [redacted:t.secret]\""),
-            "{out}"
-        );
+        assert!(out.contains("\"a [redacted:t.secret], [redacted:t.secret]\""), "{out}");
         assert_eq!(redactions.len(), 3);
         assert_eq!(redactions[0].start, redactions[1].start);
     }
@@ -237,10 +195,7 @@ mod tests {
             record.contains("[redacted:t.secret]") && record.contains("[redacted:t.worst]"),
             "{record}"
         );
-        assert!(
-            !record.contains("zqxj1") && record.contains("obey"),
-            "{record}"
-        );
+        assert!(!record.contains("zqxj1") && record.contains("obey"), "{record}");
         assert_eq!(hidden.len(), 2);
     }
 }

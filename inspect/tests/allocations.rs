@@ -38,11 +38,7 @@ rules:
 
 #[test]
 fn a_clean_message_costs_no_allocation() {
-    let set = RuleSet::compile(&[RuleFile {
-        name: "test.yaml",
-        text: RULES,
-    }])
-    .unwrap();
+    let set = RuleSet::compile(&[RuleFile { name: "test.yaml", text: RULES }]).unwrap();
     let messages: Vec<String> = [("short", 1), ("long", 400)]
         .iter()
         .map(|(name, times)| {
@@ -64,9 +60,8 @@ fn a_clean_message_costs_no_allocation() {
     let mut scanner = Scanner::new();
     let mut run = || {
         for message in &messages {
-            let scan = parser
-                .parse(message.as_bytes(), |m| scanner.scan(&set, m, &subject))
-                .unwrap();
+            let scan =
+                parser.parse(message.as_bytes(), |m| scanner.scan(&set, m, &subject)).unwrap();
             assert!(scan.findings.is_empty() && !scan.truncated);
         }
     };

@@ -11,10 +11,7 @@ fn rule(changes: &[(&str, &str)]) -> String {
         ("severity", "severity: high"),
         ("pattern", "pattern: 'zqxj-[0-9a-f]{4}'"),
         ("docs", "docs: {finds: f, why: w}"),
-        (
-            "tests",
-            "tests: {match: [zqxj-00ff, a zqxj-1234], no_match: [zqxj-, zqxj-xyz]}",
-        ),
+        ("tests", "tests: {match: [zqxj-00ff, a zqxj-1234], no_match: [zqxj-, zqxj-xyz]}"),
     ];
     for (field, line) in changes {
         lines.retain(|(name, _)| name != field);
@@ -28,10 +25,7 @@ fn rule(changes: &[(&str, &str)]) -> String {
 
 fn told(rules: &[String]) -> String {
     let text = format!("rules:\n{}", rules.concat());
-    let file = RuleFile {
-        name: "r.yaml",
-        text: &text,
-    };
+    let file = RuleFile { name: "r.yaml", text: &text };
     match RuleSet::compile(&[file]) {
         Ok(set) => format!("{} rules", set.len()),
         Err(errors) => errors.to_string(),
@@ -54,16 +48,10 @@ fn cases() -> Vec<(Code, Vec<String>)> {
         ),
         (Code::DuplicateId, vec![rule(&[]), rule(&[])]),
         (Code::BadId, one(&[("id", "id: Token")])),
-        (
-            Code::TooFewTests,
-            one(&[("tests", "tests: {match: [zqxj-00ff]}")]),
-        ),
+        (Code::TooFewTests, one(&[("tests", "tests: {match: [zqxj-00ff]}")])),
         (
             Code::MatchMisses,
-            one(&[(
-                "tests",
-                "tests: {match: [zqxj-00ff, zqxj-00], no_match: [zqxj-, x]}",
-            )]),
+            one(&[("tests", "tests: {match: [zqxj-00ff, zqxj-00], no_match: [zqxj-, x]}")]),
         ),
         (
             Code::NoMatchHits,
@@ -86,34 +74,19 @@ fn cases() -> Vec<(Code, Vec<String>)> {
                 ]),
             ],
         ),
-        (
-            Code::NoAnchor,
-            one(&[("pattern", "pattern: '[a-z]{3}'"), ("tests", slow_test)]),
-        ),
+        (Code::NoAnchor, one(&[("pattern", "pattern: '[a-z]{3}'"), ("tests", slow_test)])),
         (
             Code::BadRegex,
             vec![
                 rule(&[("pattern", "pattern: 'zqxj-('")]),
-                rule(&[
-                    ("id", "id: test.b.token"),
-                    ("pattern", "pattern: 'zqxj-\\p{L}'"),
-                ]),
+                rule(&[("id", "id: test.b.token"), ("pattern", "pattern: 'zqxj-\\p{L}'")]),
             ],
         ),
-        (
-            Code::TooLarge,
-            one(&[("pattern", "pattern: '(?:zqxj-[0-9a-f]{1000}){1000}'")]),
-        ),
+        (Code::TooLarge, one(&[("pattern", "pattern: '(?:zqxj-[0-9a-f]{1000}){1000}'")])),
         (Code::UnknownValidator, one(&[("x", "validator: lun")])),
-        (
-            Code::UnknownSurface,
-            one(&[("x", "surfaces: [tool, result.txt, log@up]")]),
-        ),
+        (Code::UnknownSurface, one(&[("x", "surfaces: [tool, result.txt, log@up]")])),
         (Code::Entropy, one(&[("x", "entropy: 9")])),
-        (
-            Code::CrossesSeparator,
-            one(&[("pattern", r"pattern: 'zqxj-[\x80-\xff]{4}'")]),
-        ),
+        (Code::CrossesSeparator, one(&[("pattern", r"pattern: 'zqxj-[\x80-\xff]{4}'")])),
         (
             Code::MatchesEmpty,
             vec![
@@ -124,16 +97,10 @@ fn cases() -> Vec<(Code, Vec<String>)> {
                 ]),
             ],
         ),
-        (
-            Code::OutOfRange,
-            one(&[("x", "paranoia: 5"), ("y", "rev: 0"), ("z", "window: 10")]),
-        ),
+        (Code::OutOfRange, one(&[("x", "paranoia: 5"), ("y", "rev: 0"), ("z", "window: 10")])),
         (
             Code::BadAllow,
-            one(&[(
-                "x",
-                "allow: [{target: secret}, {hashes: [abc]}, {stopwords: ['']}]",
-            )]),
+            one(&[("x", "allow: [{target: secret}, {hashes: [abc]}, {stopwords: ['']}]")]),
         ),
         (
             Code::BadTemplate,
@@ -158,10 +125,7 @@ fn every_code_is_told() {
     assert_eq!(covered, Code::ALL);
     for (code, rules) in cases {
         let told = told(&rules);
-        assert!(
-            told.contains(code.as_str()),
-            "{code:?} is not among\n{told}"
-        );
+        assert!(told.contains(code.as_str()), "{code:?} is not among\n{told}");
         insta::assert_snapshot!(code.as_str(), told);
     }
 }
@@ -170,18 +134,9 @@ fn every_code_is_told() {
 fn errors_of_all_files_come_at_once() {
     let bad = format!("rules:\n{}", rule(&[("x", "entropy: 9")]));
     let files = [
-        RuleFile {
-            name: "b.yaml",
-            text: &bad,
-        },
-        RuleFile {
-            name: "a.yaml",
-            text: "rules: [",
-        },
-        RuleFile {
-            name: "c.yaml",
-            text: &bad,
-        },
+        RuleFile { name: "b.yaml", text: &bad },
+        RuleFile { name: "a.yaml", text: "rules: [" },
+        RuleFile { name: "c.yaml", text: &bad },
     ];
     let errors = RuleSet::compile(&files).unwrap_err();
     insta::assert_snapshot!(errors.to_string());
@@ -191,33 +146,17 @@ fn errors_of_all_files_come_at_once() {
 fn the_canonical_source_compiles_to_an_equal_digest() {
     let odd = rule(&[
         ("id", "id: test.b.odd"),
-        (
-            "title",
-            "title: \"\\u0085 \\u2028 é \\U0001F600 \\t # : 'x'\"",
-        ),
+        ("title", "title: \"\\u0085 \\u2028 é \\U0001F600 \\t # : 'x'\""),
         ("x", "allow: {target: line, stopwords: [Example]}"),
         ("y", "redact: 'X {id}'"),
     ]);
     let text = format!("rules:\n{odd}{}", rule(&[]));
-    let set = RuleSet::compile(&[RuleFile {
-        name: "r.yaml",
-        text: &text,
-    }])
-    .unwrap();
-    let again = RuleSet::compile(&[RuleFile {
-        name: "s.yaml",
-        text: set.source(),
-    }])
-    .unwrap();
+    let set = RuleSet::compile(&[RuleFile { name: "r.yaml", text: &text }]).unwrap();
+    let again = RuleSet::compile(&[RuleFile { name: "s.yaml", text: set.source() }]).unwrap();
     assert_eq!(set.digest(), again.digest());
     assert_eq!(set.source(), again.source());
     assert_eq!(set.rules()[1].def(), again.rules()[1].def());
-    let defs: Vec<_> = set
-        .rules()
-        .iter()
-        .rev()
-        .map(|rule| rule.def().clone())
-        .collect();
+    let defs: Vec<_> = set.rules().iter().rev().map(|rule| rule.def().clone()).collect();
     assert_eq!(RuleSet::from_defs(&defs).unwrap().digest(), set.digest());
     let less = set.without(&["test.b.odd"]);
     assert_eq!(less.len(), 1);

@@ -5,9 +5,7 @@ use inspect::harness;
 use std::path::Path;
 
 fn each(target: &str, run: impl Fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fuzz/corpus")
-        .join(target);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
     let mut files = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         run(&std::fs::read(entry.unwrap().path()).unwrap());
@@ -28,7 +26,5 @@ fn redaction_leaves_messages() {
 
 #[test]
 fn rule_files_compile_or_are_refused() {
-    each("rules_yaml", |bytes| {
-        harness::rules_yaml(&String::from_utf8_lossy(bytes))
-    });
+    each("rules_yaml", |bytes| harness::rules_yaml(&String::from_utf8_lossy(bytes)));
 }

@@ -7,9 +7,7 @@ fn parse(raw: &str) -> Result<String, ParseError> {
         format!(
             "{} {} {} {}",
             message.kind().as_str(),
-            message
-                .id()
-                .map_or_else(|| "-".to_owned(), |id| id.to_json()),
+            message.id().map_or_else(|| "-".to_owned(), |id| id.to_json()),
             message.method().unwrap_or("-"),
             message.name().unwrap_or("-"),
         )
@@ -31,10 +29,7 @@ fn messages_are_understood() {
             r#"{"jsonrpc":"2.0","id":18446744073709551615,"method":"tasks/get","params":{"taskId":"t"}}"#,
             "request 18446744073709551615 tasks/get t",
         ),
-        (
-            r#"{"jsonrpc":"2.0","id":-7,"method":"ping"}"#,
-            "request -7 ping -",
-        ),
+        (r#"{"jsonrpc":"2.0","id":-7,"method":"ping"}"#, "request -7 ping -"),
         (
             r#"{"jsonrpc":"2.0","method":"notifications/x","params":[]}"#,
             "notification - notifications/x -",
@@ -44,10 +39,7 @@ fn messages_are_understood() {
             r#" {"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"m"}} "#,
             "error null - -",
         ),
-        (
-            r#"{"jsonrpc":"2.0","error":{"code":-32700,"message":"m"}}"#,
-            "error - - -",
-        ),
+        (r#"{"jsonrpc":"2.0","error":{"code":-32700,"message":"m"}}"#, "error - - -"),
         (
             r#"{"jsonrpc":"2.0","id":"\ud83d\ude00","m\u0065thod":"ping"}"#,
             "request \"\u{1F600}\" ping -",
@@ -100,9 +92,7 @@ fn refusals_are_typed() {
         .collect();
     insta::assert_snapshot!(told.join("\n"));
     let mut parser = Parser::new(ParseLimits::default());
-    let bad = parser
-        .parse(b"{\"jsonrpc\":\"2.0\",\"method\":\"\xff\"}", |_| ())
-        .unwrap_err();
+    let bad = parser.parse(b"{\"jsonrpc\":\"2.0\",\"method\":\"\xff\"}", |_| ()).unwrap_err();
     assert_eq!(bad, ParseError::Utf8 { offset: 27 });
 }
 
@@ -113,9 +103,7 @@ fn hostile_shapes_are_refused_cheaply() {
     let deep = vec![b'['; limits.max_bytes];
     assert_eq!(
         parser.parse(&deep, |_| ()).unwrap_err(),
-        ParseError::TooManyValues {
-            limit: limits.max_values
-        }
+        ParseError::TooManyValues { limit: limits.max_values }
     );
     let deep = format!(
         r#"{{"jsonrpc":"2.0","method":"m","params":{}{}}}"#,
@@ -126,31 +114,18 @@ fn hostile_shapes_are_refused_cheaply() {
         parser.parse(deep.as_bytes(), |_| ()).unwrap_err(),
         ParseError::TooDeep { limit: 64 }
     );
-    let wide = format!(
-        r#"{{"jsonrpc":"2.0","method":"m","params":[{}0]}}"#,
-        "0,".repeat(300_000)
-    );
+    let wide = format!(r#"{{"jsonrpc":"2.0","method":"m","params":[{}0]}}"#, "0,".repeat(300_000));
     assert_eq!(
         parser.parse(wide.as_bytes(), |_| ()).unwrap_err(),
-        ParseError::TooManyValues {
-            limit: limits.max_values
-        }
+        ParseError::TooManyValues { limit: limits.max_values }
     );
-    let wide = format!(
-        r#"{{"jsonrpc":"2.0","method":"m","params":[{}0]}}"#,
-        "0,".repeat(100_000)
-    );
+    let wide = format!(r#"{{"jsonrpc":"2.0","method":"m","params":[{}0]}}"#, "0,".repeat(100_000));
     parser.parse(wide.as_bytes(), |_| ()).unwrap();
     let long = vec![b' '; limits.max_bytes + 1];
-    assert!(matches!(
-        parser.parse(&long, |_| ()).unwrap_err(),
-        ParseError::TooLarge { .. }
-    ));
+    assert!(matches!(parser.parse(&long, |_| ()).unwrap_err(), ParseError::TooLarge { .. }));
     // brackets and commas inside a string are no structure
-    let text = format!(
-        r#"{{"jsonrpc":"2.0","method":"m","params":["{}"]}}"#,
-        "[,{:\\\"".repeat(200_000)
-    );
+    let text =
+        format!(r#"{{"jsonrpc":"2.0","method":"m","params":["{}"]}}"#, "[,{:\\\"".repeat(200_000));
     parser.parse(text.as_bytes(), |_| ()).unwrap();
 }
 
@@ -168,9 +143,7 @@ fn a_parser_is_reusable_after_an_error() {
             let texts: Vec<&str> = message.texts().map(|text| text.text).collect();
             assert_eq!(
                 texts,
-                [
-                    "jsonrpc", "2.0", "id", "method", "m", "params", "a", "b", "x", "c"
-                ]
+                ["jsonrpc", "2.0", "id", "method", "m", "params", "a", "b", "x", "c"]
             );
         })
         .unwrap();
@@ -181,37 +154,19 @@ fn batches_split_into_their_elements() {
     let limits = ParseLimits::default();
     let split = |raw: &str| {
         split_batch(raw.as_bytes(), &limits, 3).map(|items| {
-            items.map(|items| {
-                items
-                    .into_iter()
-                    .map(|item| raw[item].to_owned())
-                    .collect::<Vec<_>>()
-            })
+            items
+                .map(|items| items.into_iter().map(|item| raw[item].to_owned()).collect::<Vec<_>>())
         })
     };
     assert_eq!(split(r#"{"a":[1]}"#).unwrap(), None);
     assert_eq!(
-        split(" [ {\"a\":\"],[\\\"\"} ,[1,2], 3 ] ")
-            .unwrap()
-            .unwrap(),
+        split(" [ {\"a\":\"],[\\\"\"} ,[1,2], 3 ] ").unwrap().unwrap(),
         ["{\"a\":\"],[\\\"\"}", "[1,2]", "3"]
     );
-    assert!(matches!(
-        split("[]").unwrap_err(),
-        ParseError::NotAMessage { .. }
-    ));
-    assert!(matches!(
-        split("[1,2,3,4]").unwrap_err(),
-        ParseError::TooManyValues { limit: 3 }
-    ));
+    assert!(matches!(split("[]").unwrap_err(), ParseError::NotAMessage { .. }));
+    assert!(matches!(split("[1,2,3,4]").unwrap_err(), ParseError::TooManyValues { limit: 3 }));
     for bad in ["[1", "[1,]", "[,1]", "[1] x", "[\"", "[1}}"] {
-        assert!(
-            matches!(split(bad), Err(ParseError::Syntax { .. })) || bad == "[1}}",
-            "{bad}"
-        );
+        assert!(matches!(split(bad), Err(ParseError::Syntax { .. })) || bad == "[1}}", "{bad}");
     }
-    assert!(matches!(
-        split(&"[".repeat(500)).unwrap_err(),
-        ParseError::TooDeep { .. }
-    ));
+    assert!(matches!(split(&"[".repeat(500)).unwrap_err(), ParseError::TooDeep { .. }));
 }

@@ -21,10 +21,9 @@ fn the_tables_are_current() {
     let codes = Code::ALL.iter().map(|code| (code.as_str(), code.meaning()));
     let validators = Validator::ALL.iter().map(|v| (v.as_str(), v.meaning()));
     let mut text = written.clone();
-    for (name, table) in [
-        ("codes", table("code", codes)),
-        ("validators", table("validator", validators)),
-    ] {
+    for (name, table) in
+        [("codes", table("code", codes)), ("validators", table("validator", validators))]
+    {
         let (open, close) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
         let start = text.find(&open).unwrap() + open.len();
         let end = text.find(&close).unwrap();

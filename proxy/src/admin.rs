@@ -54,12 +54,7 @@ impl AdminState {
         if let Some(recorder) = &recorder {
             metrics.watch_capture(recorder.clone());
         }
-        Self {
-            metrics,
-            recorder,
-            snapshot,
-            ready: AtomicBool::new(false),
-        }
+        Self { metrics, recorder, snapshot, ready: AtomicBool::new(false) }
     }
 
     /// Whether traffic should come: not before the start, nor while draining.
@@ -152,27 +147,19 @@ impl Admin {
         };
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut refused = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
-            refused
-                .headers_mut()
-                .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return refused;
         }
         if self.keys && !self.knows(request) {
             let mut refused = plain(StatusCode::UNAUTHORIZED, "a key is needed\n");
-            refused
-                .headers_mut()
-                .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            refused.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             return refused;
         }
         answer(self)
     }
 
     fn knows<B>(&self, request: &Request<B>) -> bool {
-        let Some(Ok(header)) = request
-            .headers()
-            .get(AUTHORIZATION)
-            .map(HeaderValue::to_str)
-        else {
+        let Some(Ok(header)) = request.headers().get(AUTHORIZATION).map(HeaderValue::to_str) else {
             return false;
         };
         header.split_once(' ').is_some_and(|(scheme, token)| {
@@ -198,21 +185,13 @@ impl Admin {
         let waits =
             self.state.snapshot.config.capture.on_overflow == crate::config::OnOverflow::Block;
         let ready = self.state.ready.load(Ordering::Acquire) && !(waits && capture == "degraded");
-        let status = if ready {
-            StatusCode::OK
-        } else {
-            StatusCode::SERVICE_UNAVAILABLE
-        };
+        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let body = json!({"ready": ready, "capture": capture});
         typed(status, "application/json", body.to_string())
     }
 
     fn metrics(&self) -> Response<Full<Bytes>> {
-        typed(
-            StatusCode::OK,
-            telemetry::CONTENT_TYPE,
-            self.state.metrics.render(),
-        )
+        typed(StatusCode::OK, telemetry::CONTENT_TYPE, self.state.metrics.render())
     }
 }
 
@@ -243,20 +222,12 @@ mod tests {
     fn admin(keys: bool) -> Admin {
         let mut config = Config::of_one_server("files", "http://127.0.0.1:9/mcp");
         if keys {
-            let sha256 = crate::snapshot::digest(KEY)
-                .trim_start_matches("sha256:")
-                .to_owned();
-            config.auth = Some(Auth::Keys(vec![Key {
-                name: "probe".into(),
-                sha256,
-            }]));
+            let sha256 = crate::snapshot::digest(KEY).trim_start_matches("sha256:").to_owned();
+            config.auth = Some(Auth::Keys(vec![Key { name: "probe".into(), sha256 }]));
         }
         let snapshot = Arc::new(Snapshot::build(config).unwrap());
         let state = AdminState::new(Arc::new(Metrics::new()), None, snapshot);
-        Admin {
-            state: Arc::new(state),
-            keys,
-        }
+        Admin { state: Arc::new(state), keys }
     }
 
     fn status(admin: &Admin, method: &str, path: &str, header: Option<&str>) -> u16 {
@@ -302,9 +273,7 @@ mod tests {
     #[tokio::test]
     async fn it_answers_on_the_wire() {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let addr = Admin::bind("127.0.0.1:0", admin(false).state)
-            .await
-            .unwrap();
+        let addr = Admin::bind("127.0.0.1:0", admin(false).state).await.unwrap();
         let mut stream = TcpStream::connect(addr).await.unwrap();
         let request = b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
         stream.write_all(request).await.unwrap();

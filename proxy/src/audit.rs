@@ -54,10 +54,7 @@ pub struct Kept {
 impl Audit {
     /// Rows go to `recorder`; without one, nowhere.
     pub fn new(recorder: Option<Recorder>) -> Audit {
-        Audit {
-            recorder,
-            epoch: Instant::now(),
-        }
+        Audit { recorder, epoch: Instant::now() }
     }
 
     /// The recorder, for its counts and to close it.
@@ -84,11 +81,7 @@ impl Audit {
         let rules = &cx.snapshot.rules;
         row.action = Some(word(verdict.action.as_str()));
         row.would_be = Some(word(verdict.would_be.as_str()));
-        row.rule_ids = verdict
-            .findings
-            .iter()
-            .map(|f| rules.rule(f.rule).id().into())
-            .collect();
+        row.rule_ids = verdict.findings.iter().map(|f| rules.rule(f.rule).id().into()).collect();
         row.rule_ids.sort_unstable();
         row.score = Some(i64::from(verdict.score));
         row.truncated = seen.truncated;
@@ -121,12 +114,8 @@ impl Audit {
         }
         let mut row = self.row(cx, leg, seen.envelope.direction);
         self.fill(&mut row, cx, sessions, seen);
-        let raw = Kept {
-            body: Some(bytes.clone()),
-            length: bytes.len(),
-            state: "raw",
-            redactions: None,
-        };
+        let raw =
+            Kept { body: Some(bytes.clone()), length: bytes.len(), state: "raw", redactions: None };
         // What was redacted for the wire may be less than what the record hides.
         put(
             &mut row,
@@ -222,9 +211,7 @@ impl Audit {
     }
 
     fn row(&self, cx: &Context, leg: Leg, direction: Direction) -> Record {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Record {
             ts_us: i64::try_from(now.as_micros()).unwrap_or(i64::MAX),
             mono_ns: i64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(i64::MAX),
@@ -239,11 +226,7 @@ impl Audit {
             http_method: cx.http_method.clone(),
             server: Some(cx.server.name.clone()),
             principal: cx.principal.clone(),
-            auth_kind: Some(word(if cx.principal.is_some() {
-                "key"
-            } else {
-                "none"
-            })),
+            auth_kind: Some(word(if cx.principal.is_some() { "key" } else { "none" })),
             config_digest: Some(cx.snapshot.config_digest.clone()),
             ..Record::default()
         }
@@ -254,21 +237,12 @@ impl Audit {
         let asked = seen.exchange.as_deref();
         row.kind = Some(word(head.kind.as_str()));
         row.rpc_id.clone_from(&head.id);
-        row.method = head
-            .method
-            .clone()
-            .or_else(|| asked.map(|e| e.method.clone()));
-        row.name = head
-            .name
-            .clone()
-            .or_else(|| asked.and_then(|e| e.name.clone()));
+        row.method = head.method.clone().or_else(|| asked.map(|e| e.method.clone()));
+        row.name = head.name.clone().or_else(|| asked.and_then(|e| e.name.clone()));
         row.exchange_id = asked.map(|e| e.id.clone());
-        row.protocol_version = asked
-            .and_then(|e| e.version.clone())
-            .or_else(|| cx.version(Some(head)));
-        row.is_error = head
-            .is_answer()
-            .then_some(head.is_error || head.kind == Kind::Error);
+        row.protocol_version =
+            asked.and_then(|e| e.version.clone()).or_else(|| cx.version(Some(head)));
+        row.is_error = head.is_answer().then_some(head.is_error || head.kind == Kind::Error);
         row.error_code = head.error_code.map(i64::from);
         if let Some((name, version)) = &head.client {
             row.client_name = Some(name.clone());
@@ -289,21 +263,12 @@ impl Audit {
 
 fn keep(cx: &Context, seen: &Seen) -> Kept {
     let raw = &seen.envelope.raw;
-    let intact = Kept {
-        body: Some(raw.clone()),
-        length: raw.len(),
-        state: "raw",
-        redactions: None,
-    };
+    let intact =
+        Kept { body: Some(raw.clone()), length: raw.len(), state: "raw", redactions: None };
     if cx.snapshot.config.capture.bodies == Bodies::Raw {
         return intact;
     }
-    let withheld = Kept {
-        body: None,
-        length: raw.len(),
-        state: "withheld",
-        redactions: None,
-    };
+    let withheld = Kept { body: None, length: raw.len(), state: "withheld", redactions: None };
     if seen.truncated {
         return withheld;
     }

@@ -36,36 +36,24 @@ impl Child {
     /// When the guard can't be started. A command that can't be is told by its exit status, 127.
     pub fn spawn(command: &[OsString]) -> io::Result<(Child, ChildStdin, ChildStdout)> {
         let mut guard = Command::new(std::env::current_exe()?);
-        guard
-            .arg("exec-child")
-            .arg("--parent")
-            .arg(std::process::id().to_string())
-            .arg("--");
-        guard
-            .args(command)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
+        guard.arg("exec-child").arg("--parent").arg(std::process::id().to_string()).arg("--");
+        guard.args(command).stdin(Stdio::piped()).stdout(Stdio::piped());
         let (started, start) = mpsc::sync_channel(1);
         let (status, exited) = watch::channel(None);
         // The parent-death signal is bound to the thread that spawns, not to the process: this
         // thread lives until the guard is gone.
-        std::thread::Builder::new()
-            .name("child".into())
-            .spawn(move || match guard.spawn() {
-                Err(e) => drop(started.send(Err(e))),
-                Ok(mut child) => {
-                    let pipes = (child.id(), child.stdin.take(), child.stdout.take());
-                    if started.send(Ok(pipes)).is_ok() {
-                        status.send_replace(child.wait().ok());
-                    }
+        std::thread::Builder::new().name("child".into()).spawn(move || match guard.spawn() {
+            Err(e) => drop(started.send(Err(e))),
+            Ok(mut child) => {
+                let pipes = (child.id(), child.stdin.take(), child.stdout.take());
+                if started.send(Ok(pipes)).is_ok() {
+                    status.send_replace(child.wait().ok());
                 }
-            })?;
+            }
+        })?;
         let gone = || io::Error::other("the thread that starts children is gone");
         let (pid, stdin, stdout) = start.recv().map_err(|_| gone())??;
-        let group = i32::try_from(pid)
-            .ok()
-            .and_then(Pid::from_raw)
-            .ok_or_else(gone)?;
+        let group = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
         let (stdin, stdout) = (stdin.ok_or_else(gone)?, stdout.ok_or_else(gone)?);
         let pipes = (ChildStdin::from_std(stdin)?, ChildStdout::from_std(stdout)?);
         Ok((Child { group, exited }, pipes.0, pipes.1))
@@ -124,10 +112,7 @@ pub fn exec(parent: u32, last: bool, command: &[OsString]) -> io::Result<i32> {
     if last {
         let (program, args) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
         let error = Command::new(program).args(args).exec();
-        return Err(io::Error::new(
-            error.kind(),
-            format!("{}: {error}", program.display()),
-        ));
+        return Err(io::Error::new(error.kind(), format!("{}: {error}", program.display())));
     }
     setpgid(None, None)?;
     guard(command)
@@ -135,9 +120,7 @@ pub fn exec(parent: u32, last: bool, command: &[OsString]) -> io::Result<i32> {
 
 /// Waits for the command, and kills the group when the gateway is gone.
 fn guard(command: &[OsString]) -> io::Result<i32> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         use tokio::signal::unix::{SignalKind, signal};
         let mut terminated = signal(SignalKind::terminate())?;
@@ -145,11 +128,7 @@ fn guard(command: &[OsString]) -> io::Result<i32> {
         let mut interrupted = signal(SignalKind::interrupt())?;
         let gateway = getppid();
         let mut inner = Command::new(std::env::current_exe()?);
-        inner
-            .arg("exec-child")
-            .arg("--last")
-            .arg("--parent")
-            .arg(std::process::id().to_string());
+        inner.arg("exec-child").arg("--last").arg("--parent").arg(std::process::id().to_string());
         inner.arg("--").args(command);
         let mut child = tokio::process::Command::from(inner).spawn()?;
         loop {
@@ -168,8 +147,5 @@ fn guard(command: &[OsString]) -> io::Result<i32> {
 /// A status as a shell tells it: 128 and the signal's number where there was one.
 pub fn exit_code(status: ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt;
-    status
-        .code()
-        .or_else(|| status.signal().map(|signal| 128 + signal))
-        .unwrap_or(1)
+    status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1)
 }

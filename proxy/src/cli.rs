@@ -187,11 +187,7 @@ struct KeysNewArgs {
 )]
 struct ReplayArgs {
     /// What to ask of `wiregate-replay`; `--help` shows it
-    #[arg(
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "ARG"
-    )]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARG")]
     args: Vec<OsString>,
 }
 
@@ -322,31 +318,17 @@ fn wrap(args: WrapArgs) -> Result<ExitCode, CliError> {
     let written = settings::written(args.config.as_deref())?;
     let config = settings::finish(written, &args.inspect, &args.capture, &args.log, Use::Wrap)?;
     telemetry::init(&config.log)?;
-    let name = args
-        .name
-        .unwrap_or_else(|| settings::name_of(&args.command));
+    let name = args.name.unwrap_or_else(|| settings::name_of(&args.command));
     if !is_server_name(&name) {
         return Err(CliError::ServerName);
     }
-    let code = in_runtime(wrap::run(WrapOptions {
-        config,
-        name,
-        command: args.command,
-    }))??;
+    let code = in_runtime(wrap::run(WrapOptions { config, name, command: args.command }))??;
     Ok(exit_code(code))
 }
 
 fn demo(args: DemoArgs) -> Result<ExitCode, CliError> {
-    let DemoArgs {
-        stay,
-        capture,
-        json,
-    } = args;
-    in_runtime(demo::run(DemoOptions {
-        stay,
-        capture,
-        json,
-    }))??;
+    let DemoArgs { stay, capture, json } = args;
+    in_runtime(demo::run(DemoOptions { stay, capture, json }))??;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -399,10 +381,7 @@ mod tests {
             "{name} has no example"
         );
         insta::assert_snapshot!(name.replace(' ', "_"), text);
-        for sub in command
-            .get_subcommands_mut()
-            .filter(|sub| sub.get_name() != "help")
-        {
+        for sub in command.get_subcommands_mut().filter(|sub| sub.get_name() != "help") {
             let name = format!("{name} {}", sub.get_name());
             help(sub, &name);
         }
@@ -411,9 +390,7 @@ mod tests {
     #[test]
     fn what_follows_replay_is_not_ours() {
         let cli = Cli::try_parse_from(["wiregate", "replay", "scan", "--help", "--json"]).unwrap();
-        let Command::Replay(args) = cli.command else {
-            panic!("{cli:?}")
-        };
+        let Command::Replay(args) = cli.command else { panic!("{cli:?}") };
         assert_eq!(args.args, ["scan", "--help", "--json"]);
     }
 
@@ -425,11 +402,7 @@ mod tests {
             &["wiregate", "wrap"],
             &["wiregate", "keys", "new"],
         ] {
-            assert_eq!(
-                Cli::try_parse_from(args).unwrap_err().exit_code(),
-                2,
-                "{args:?}"
-            );
+            assert_eq!(Cli::try_parse_from(args).unwrap_err().exit_code(), 2, "{args:?}");
         }
     }
 }

@@ -363,10 +363,7 @@ impl Default for Timeouts {
 
 impl Default for Log {
     fn default() -> Self {
-        Self {
-            format: LogFormat::Text,
-            level: "info".into(),
-        }
+        Self { format: LogFormat::Text, level: "info".into() }
     }
 }
 
@@ -375,11 +372,7 @@ impl Capture {
     /// which `env` tells. `None` when it tells nothing.
     pub fn folder(&self, env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
         // A relative XDG path is invalid by its specification and counts as unset.
-        let absolute = |name| {
-            env(name)
-                .map(PathBuf::from)
-                .filter(|path| path.is_absolute())
-        };
+        let absolute = |name| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
         self.dir.clone().or_else(|| {
             let state = absolute("XDG_STATE_HOME")
                 .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))?;

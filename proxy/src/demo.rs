@@ -121,11 +121,7 @@ pub async fn run(options: DemoOptions) -> Result<(), DemoError> {
     }
     for action in ["redact", "block"] {
         if !outcomes.iter().any(|o| o.action == action) {
-            return Err(DemoError::Missing(if action == "redact" {
-                "redaction"
-            } else {
-                "block"
-            }));
+            return Err(DemoError::Missing(if action == "redact" { "redaction" } else { "block" }));
         }
     }
     if !report.differs() {
@@ -196,9 +192,7 @@ fn shown(answer: &Value) -> String {
         let names: Vec<&str> = tools.iter().filter_map(|t| t["name"].as_str()).collect();
         return format!("tools offered to the client: {}", names.join(", "));
     }
-    let text = answer
-        .pointer("/result/content/0/text")
-        .or(answer.pointer("/error/message"));
+    let text = answer.pointer("/result/content/0/text").or(answer.pointer("/error/message"));
     text.and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
@@ -225,20 +219,11 @@ fn outcomes(dir: &Path) -> Result<Vec<Outcome>, DemoError> {
 /// The recorded traffic against the built-in rules and the pack `paranoid`.
 fn replay(dir: &Path) -> Result<Report, DemoError> {
     let pack = rules::pack("paranoid").unwrap_or_default();
-    let mut files: Vec<RuleFile<'_>> = rules::builtin()
-        .iter()
-        .map(|(name, text)| RuleFile { name, text })
-        .collect();
-    files.push(RuleFile {
-        name: "packs/paranoid.yaml",
-        text: pack,
-    });
+    let mut files: Vec<RuleFile<'_>> =
+        rules::builtin().iter().map(|(name, text)| RuleFile { name, text }).collect();
+    files.push(RuleFile { name: "packs/paranoid.yaml", text: pack });
     let stricter = RuleSet::compile(&files)?;
-    Ok(scan::scan(
-        dir,
-        RulesFrom::Set(&stricter),
-        &Options::default(),
-    )?)
+    Ok(scan::scan(dir, RulesFrom::Set(&stricter), &Options::default())?)
 }
 
 fn tell(outcomes: &[Outcome], report: &Report, dir: &Path) {
@@ -265,10 +250,7 @@ fn tell(outcomes: &[Outcome], report: &Report, dir: &Path) {
             &outcome.rules.join(", "),
         ]);
     }
-    println!(
-        "\nWhat the gateway decided, read back from the capture:\n\n{}",
-        table.render(None)
-    );
+    println!("\nWhat the gateway decided, read back from the capture:\n\n{}", table.render(None));
     println!("The same traffic against stricter rules (pack `paranoid`):\n\n{report}");
     let dir = dir.display();
     println!("Next:");
@@ -295,11 +277,7 @@ struct DemoClient {
 impl DemoClient {
     fn new(address: SocketAddr) -> DemoClient {
         let http = Client::builder(TokioExecutor::new()).build_http();
-        DemoClient {
-            http,
-            address,
-            next: std::cell::Cell::new(1),
-        }
+        DemoClient { http, address, next: std::cell::Cell::new(1) }
     }
 
     async fn call(&self, method: &str, params: &Value) -> Result<Value, DemoError> {
@@ -315,12 +293,7 @@ impl DemoClient {
             .body(Full::new(Bytes::from(message.to_string())))
             .map_err(|e| failed(&e))?;
         let response = self.http.request(request).await.map_err(|e| failed(&e))?;
-        let body = response
-            .into_body()
-            .collect()
-            .await
-            .map_err(|e| failed(&e))?
-            .to_bytes();
+        let body = response.into_body().collect().await.map_err(|e| failed(&e))?.to_bytes();
         serde_json::from_slice(&body).map_err(|e| failed(&e))
     }
 }

@@ -61,11 +61,8 @@ pub enum Claim {
 }
 
 const META_VERSION: [&str; 3] = ["params", "_meta", "io.modelcontextprotocol/protocolVersion"];
-const META_CAPABILITIES: [&str; 3] = [
-    "params",
-    "_meta",
-    "io.modelcontextprotocol/clientCapabilities",
-];
+const META_CAPABILITIES: [&str; 3] =
+    ["params", "_meta", "io.modelcontextprotocol/clientCapabilities"];
 const META_CLIENT: [&str; 3] = ["params", "_meta", "io.modelcontextprotocol/clientInfo"];
 
 impl Head {
@@ -85,17 +82,9 @@ impl Head {
             id: message.id().as_ref().map(Id::to_json).map(Into::into),
             method: method.map(Into::into),
             name: message.name().map(Into::into),
-            claim: if is_request {
-                claim(message)
-            } else {
-                Claim::None
-            },
+            claim: if is_request { claim(message) } else { Claim::None },
             handshake_version: handshake,
-            client: if is_request {
-                client(message, method)
-            } else {
-                None
-            },
+            client: if is_request { client(message, method) } else { None },
             is_error: message.get(&["result", "isError"]) == Some(Scalar::Bool(true)),
             error_code: match message.get(&["error", "code"]) {
                 Some(Scalar::Int(code)) => i32::try_from(code).ok(),
@@ -201,11 +190,7 @@ pub struct Context {
 impl Context {
     /// The revision this message is under, as far as it is known.
     pub fn version(&self, head: Option<&Head>) -> Option<Str> {
-        if let Some(Head {
-            claim: Claim::Complete(version),
-            ..
-        }) = head
-        {
+        if let Some(Head { claim: Claim::Complete(version), .. }) = head {
             return Some(version.clone());
         }
         if let Some(version) = &self.headers.version {
@@ -217,11 +202,7 @@ impl Context {
     /// Whether the request is of 2026-07-28 or later by its header.
     pub fn is_modern(&self, head: &Head) -> bool {
         head.claim != Claim::None
-            || self
-                .headers
-                .version
-                .as_ref()
-                .is_some_and(|v| era::is_modern(v.as_bytes()))
+            || self.headers.version.as_ref().is_some_and(|v| era::is_modern(v.as_bytes()))
     }
 }
 
@@ -296,20 +277,12 @@ pub struct Event {
 impl Reply {
     /// A status without a body.
     pub fn empty(status: StatusCode) -> Reply {
-        Reply {
-            status: Some(status),
-            session: None,
-            body: Body::Empty,
-        }
+        Reply { status: Some(status), session: None, body: Body::Empty }
     }
 
     /// One message under a status.
     pub fn one(status: StatusCode, body: Bytes) -> Reply {
-        Reply {
-            status: Some(status),
-            session: None,
-            body: Body::One(body),
-        }
+        Reply { status: Some(status), session: None, body: Body::One(body) }
     }
 }
 

@@ -25,10 +25,7 @@ pub fn is_modern(version: &[u8]) -> bool {
 
 /// Whether a client may send a batch: on 2025-03-26, which has no version header.
 pub fn allows_batch(headers: &McpHeaders) -> bool {
-    headers
-        .version
-        .as_ref()
-        .is_none_or(|v| v.as_bytes() == BATCHES.as_bytes())
+    headers.version.as_ref().is_none_or(|v| v.as_bytes() == BATCHES.as_bytes())
 }
 
 /// Checks that headers and body are of one revision and say the same.
@@ -38,9 +35,7 @@ pub fn allows_batch(headers: &McpHeaders) -> bool {
 /// incomplete `_meta`, `-32600` for a message the revision does not have.
 pub fn check(headers: &McpHeaders, head: &Head) -> Result<(), Denied> {
     if headers.repeated_version || headers.method.len() > 1 || headers.name.len() > 1 {
-        return Err(Denied::header_mismatch(
-            "an MCP header is there more than once",
-        ));
+        return Err(Denied::header_mismatch("an MCP header is there more than once"));
     }
     let header = headers.version.as_ref().map(HeaderValue::as_bytes);
     match &head.claim {
@@ -60,9 +55,7 @@ fn modern(
     let strict = head.kind == Kind::Request;
     match header {
         Some(header) if header != version.as_bytes() => {
-            return Err(Denied::header_mismatch(
-                "MCP-Protocol-Version differs from the body",
-            ));
+            return Err(Denied::header_mismatch("MCP-Protocol-Version differs from the body"));
         }
         None if strict => return Err(Denied::header_mismatch("MCP-Protocol-Version is missing")),
         _ => {}
@@ -70,12 +63,7 @@ fn modern(
     if !is_modern(version.as_bytes()) || !REVISIONS.contains(&version) {
         return Err(Denied::unsupported_version(version));
     }
-    mirrored(
-        "Mcp-Method",
-        headers.method.first(),
-        head.method.as_deref(),
-        strict,
-    )?;
+    mirrored("Mcp-Method", headers.method.first(), head.method.as_deref(), strict)?;
     let named = matches!(
         head.method.as_deref(),
         Some(
@@ -88,12 +76,7 @@ fn modern(
         )
     );
     if named {
-        mirrored(
-            "Mcp-Name",
-            headers.name.first(),
-            head.name.as_deref(),
-            strict,
-        )?;
+        mirrored("Mcp-Name", headers.name.first(), head.name.as_deref(), strict)?;
     }
     Ok(())
 }
@@ -102,21 +85,19 @@ fn legacy(head: &Head, header: Option<&[u8]>) -> Result<(), Denied> {
     match header {
         None => Ok(()),
         Some(version) if is_modern(version) => match (head.kind, head.method.as_deref()) {
-            (Kind::Request, Some("initialize")) => Err(Denied::header_mismatch(
-                "initialize under a revision that has no handshake",
-            )),
+            (Kind::Request, Some("initialize")) => {
+                Err(Denied::header_mismatch("initialize under a revision that has no handshake"))
+            }
             (Kind::Request, _) => Err(Denied::invalid_params(
                 "_meta lacks io.modelcontextprotocol/protocolVersion and clientCapabilities",
             )),
-            (Kind::Response | Kind::Error, _) => Err(Denied::invalid_request(
-                "this revision has no responses from clients",
-            )),
+            (Kind::Response | Kind::Error, _) => {
+                Err(Denied::invalid_request("this revision has no responses from clients"))
+            }
             (Kind::Notification, _) => Ok(()),
         },
         Some(version) if REVISIONS.iter().any(|known| known.as_bytes() == version) => Ok(()),
-        Some(version) => Err(Denied::unsupported_version(&String::from_utf8_lossy(
-            version,
-        ))),
+        Some(version) => Err(Denied::unsupported_version(&String::from_utf8_lossy(version))),
     }
 }
 
@@ -131,18 +112,14 @@ fn mirrored(
         (None, Some(_)) if strict => Err(Denied::header_mismatch(&format!("{what} is missing"))),
         (None, _) => Ok(()),
         (Some(header), Some(body)) if decode(header).as_deref() == Some(body.as_bytes()) => Ok(()),
-        (Some(_), _) => Err(Denied::header_mismatch(&format!(
-            "{what} differs from the body"
-        ))),
+        (Some(_), _) => Err(Denied::header_mismatch(&format!("{what} differs from the body"))),
     }
 }
 
 /// Undoes `=?base64?…?=`; any other value is itself. `None`: marked as base64, but is not.
 pub fn decode(value: &HeaderValue) -> Option<Vec<u8>> {
     let value = value.as_bytes().trim_ascii();
-    let inner = value
-        .strip_prefix(b"=?base64?")
-        .and_then(|v| v.strip_suffix(b"?="));
+    let inner = value.strip_prefix(b"=?base64?").and_then(|v| v.strip_suffix(b"?="));
     match inner {
         None => Some(value.to_vec()),
         Some(inner) => STANDARD.decode(inner).ok(),
@@ -168,20 +145,9 @@ mod tests {
 
     #[test]
     fn header_values_survive_their_encoding() {
-        for text in [
-            "plain",
-            " padded ",
-            "snö",
-            "",
-            "=?base64?x?=",
-            "line\nbreak",
-        ] {
+        for text in ["plain", " padded ", "snö", "", "=?base64?x?=", "line\nbreak"] {
             let header = encode(text.as_bytes()).unwrap();
-            assert_eq!(
-                decode(&header).as_deref(),
-                Some(text.as_bytes()),
-                "{text:?}"
-            );
+            assert_eq!(decode(&header).as_deref(), Some(text.as_bytes()), "{text:?}");
         }
     }
 
@@ -189,10 +155,7 @@ mod tests {
     fn bad_base64_is_no_value_and_a_lone_prefix_is_literal() {
         assert_eq!(decode(&HeaderValue::from_static("=?base64?***?=")), None);
         let bare = STANDARD_NO_PAD.encode("abcd");
-        assert_eq!(
-            decode(&HeaderValue::from_str(&format!("=?base64?{bare}?=")).unwrap()),
-            None
-        );
+        assert_eq!(decode(&HeaderValue::from_str(&format!("=?base64?{bare}?=")).unwrap()), None);
         let lone = HeaderValue::from_static("=?base64?abc");
         assert_eq!(decode(&lone).as_deref(), Some(b"=?base64?abc".as_slice()));
     }

@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod audit;
+mod batch;
 pub mod child;
 pub mod cli;
 pub mod config;
@@ -16,6 +17,7 @@ pub mod era;
 pub mod lines;
 pub mod pipeline;
 pub mod policy;
+mod refusal;
 mod relay;
 pub mod serve;
 pub mod session;

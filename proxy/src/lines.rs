@@ -73,9 +73,7 @@ pub fn as_line(raw: &Bytes) -> Bytes {
     if memchr::memchr2(b'\n', b'\r', raw).is_none() {
         return raw.clone();
     }
-    raw.iter()
-        .map(|b| if matches!(b, b'\n' | b'\r') { b' ' } else { *b })
-        .collect()
+    raw.iter().map(|b| if matches!(b, b'\n' | b'\r') { b' ' } else { *b }).collect()
 }
 
 #[cfg(test)]

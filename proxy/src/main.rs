@@ -7,11 +7,8 @@ use clap::Parser;
 use proxy::cli::Cli;
 
 fn main() -> ExitCode {
-    Cli::parse()
-        .run()
-        .map_err(Error::from)
-        .unwrap_or_else(|error| {
-            eprintln!("wiregate: {error:#}");
-            ExitCode::from(2)
-        })
+    Cli::parse().run().map_err(Error::from).unwrap_or_else(|error| {
+        eprintln!("wiregate: {error:#}");
+        ExitCode::from(2)
+    })
 }

@@ -5,20 +5,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use capture::Str;
 use futures::future::join_all;
-use futures::stream::{self, StreamExt};
-use http::StatusCode;
-use inspect::message::{Kind, ParseError, split_batch};
+use inspect::message::{Kind, split_batch};
 use inspect::{Action, Direction};
 
 use crate::audit::{Audit, Leg, Timing};
+use crate::batch::join_replies;
 use crate::config::Config;
-use crate::envelope::{Body, Claim, Context, Event, Head, Reply, Transport};
+use crate::envelope::{Claim, Context, Head, Reply, Transport};
+use crate::policy::Denied;
 use crate::policy::inspect::{self as look, Seen};
 use crate::policy::limit::Places;
-use crate::policy::{Denied, blocked};
 use crate::session::{Exchange, Handshake, Sessions};
 use crate::snapshot::Snapshot;
 use crate::telemetry::Metrics;
@@ -41,9 +40,7 @@ pub struct Pipeline {
 
 impl std::fmt::Debug for Pipeline {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pipeline")
-            .field("servers", &self.upstreams.keys())
-            .finish_non_exhaustive()
+        f.debug_struct("Pipeline").field("servers", &self.upstreams.keys()).finish_non_exhaustive()
     }
 }
 
@@ -87,7 +84,7 @@ impl Pipeline {
                 &frame,
                 &Denied::invalid_request("this revision has no batches"),
             ),
-            Err(e) => self.refuse_bytes(&cx, &frame, &of_parse(&e)),
+            Err(e) => self.refuse_bytes(&cx, &frame, &Denied::of_parse(&e)),
         }
     }
 
@@ -99,11 +96,10 @@ impl Pipeline {
         let name = &cx.server.name;
         let seen = match look::read(&cx.snapshot, name, frame.clone(), Direction::ToServer, find) {
             Ok(seen) => seen,
-            Err(e) => return self.refuse_bytes(&cx, &frame, &of_parse(&e)),
+            Err(e) => return self.refuse_bytes(&cx, &frame, &Denied::of_parse(&e)),
         };
         let head = &seen.envelope.head;
-        self.metrics
-            .message(Direction::ToServer.as_str(), head.kind.as_str());
+        self.metrics.message(Direction::ToServer.as_str(), head.kind.as_str());
         // era: headers and body are of one revision and agree
         // access: who may call what (roles) has its place here
         // inspect: what was not seen whole is refused; what the rules found is acted upon below
@@ -113,23 +109,26 @@ impl Pipeline {
         if let Err(denied) = checked {
             return self.deny(&cx, &seen, &denied, started);
         }
-        for finding in &seen.verdict.findings {
-            let rule = cx.snapshot.rules.rule(finding.rule);
-            self.metrics
-                .verdict(rule.id(), seen.verdict.action.as_str());
-        }
+        self.count_findings(&cx, &seen);
         if seen.verdict.action == Action::Block {
             return self.block(cx, &seen, started).await;
         }
-        let Some(outgoing) = self.outgoing(&cx, &seen) else {
-            let denied = Denied::new(
-                StatusCode::OK,
-                crate::policy::UNDECIDED,
-                "undecided",
-                "policy inspect: the redaction can't be made",
-            );
-            return self.deny(&cx, &seen, &denied, started);
+        let outgoing = match self.outgoing(&seen) {
+            Ok(outgoing) => outgoing,
+            Err(denied) => return self.deny(&cx, &seen, &denied, started),
         };
+        self.forward(cx, seen, outgoing, started).await
+    }
+
+    /// Records a message, sends it, and brings the reply back.
+    async fn forward(
+        self: Arc<Self>,
+        cx: Arc<Context>,
+        seen: Seen,
+        outgoing: Outgoing,
+        started: Instant,
+    ) -> Reply {
+        let head = &seen.envelope.head;
         if let (Some(session), Some(exchange)) = (&cx.session, &seen.exchange)
             && head.is_request()
         {
@@ -137,24 +136,11 @@ impl Pipeline {
         }
         self.remember_client(&cx, head);
         // record, then send
-        let timing = Timing {
-            processing: Some(started.elapsed()),
-            upstream: None,
-        };
-        self.metrics
-            .processing(Direction::ToServer.as_str(), started.elapsed());
-        let kept = self
-            .audit
-            .received(&cx, &self.sessions, &seen, Leg::Client, timing, None);
+        let timing = Timing { processing: Some(started.elapsed()), upstream: None };
+        self.metrics.processing(Direction::ToServer.as_str(), started.elapsed());
+        let kept = self.audit.received(&cx, &self.sessions, &seen, Leg::Client, timing, None);
         if seen.verdict.action == Action::Redact {
-            self.audit.sent(
-                &cx,
-                &self.sessions,
-                &seen,
-                Leg::Upstream,
-                &outgoing.raw,
-                kept,
-            );
+            self.audit.sent(&cx, &self.sessions, &seen, Leg::Upstream, &outgoing.raw, kept);
         }
         let sent = Instant::now();
         let reply = self.upstream(&cx).call(&cx, outgoing).await;
@@ -206,31 +192,6 @@ impl Pipeline {
         }
     }
 
-    /// Answers every request of a session that its server will not answer any more.
-    pub fn abandon(&self, cx: &Context, denied: &Denied) -> Vec<Bytes> {
-        let open = cx
-            .session
-            .as_ref()
-            .map(|s| self.sessions.abandon(s))
-            .unwrap_or_default();
-        let waiting = open.iter().filter(|e| e.direction == Direction::ToServer);
-        waiting
-            .map(|exchange| {
-                let answer = denied.answer(Some(&exchange.rpc_id));
-                let timing = Timing::default();
-                self.audit.answered(
-                    cx,
-                    Leg::Client,
-                    Some(exchange),
-                    &answer,
-                    denied.reason,
-                    timing,
-                );
-                answer
-            })
-            .collect()
-    }
-
     /// The server a message is for.
     pub(crate) fn upstream(&self, cx: &Context) -> &dyn Upstream {
         match self.upstreams.get(&cx.server.name) {
@@ -252,11 +213,9 @@ impl Pipeline {
                 version: cx.version(Some(head)),
                 modern: cx.is_modern(head),
             })),
-            Kind::Response | Kind::Error => self.sessions.close(
-                cx.session.as_ref()?,
-                Direction::ToServer,
-                head.id.as_deref()?,
-            ),
+            Kind::Response | Kind::Error => {
+                self.sessions.close(cx.session.as_ref()?, Direction::ToServer, head.id.as_deref()?)
+            }
             Kind::Notification => None,
         }
     }
@@ -280,160 +239,28 @@ impl Pipeline {
         look::check_params(&cx.snapshot, &cx.server.name, seen, &values)
     }
 
-    /// The message as it goes on; `None` when its edits can't be applied.
-    fn outgoing(&self, _cx: &Context, seen: &Seen) -> Option<Outgoing> {
+    /// The message as it goes on, with the edits its verdict asks for.
+    fn outgoing(&self, seen: &Seen) -> Result<Outgoing, Denied> {
         let mut outgoing = Outgoing::intact(seen.envelope.raw.clone(), &seen.envelope.head);
         if seen.verdict.action == Action::Redact {
-            let (edited, _) = inspect::apply(&seen.envelope.raw, &seen.verdict.edits).ok()?;
-            outgoing.raw = edited.into();
+            let edited = inspect::apply(&seen.envelope.raw, &seen.verdict.edits);
+            outgoing.raw = edited.map_err(|e| Denied::undecided(&e.to_string()))?.0.into();
             outgoing.replaced = replaced(seen);
         }
-        Some(outgoing)
+        Ok(outgoing)
     }
 
-    /// Answers a blocked message in the protocol's own terms.
-    async fn block(&self, cx: Arc<Context>, seen: &Seen, started: Instant) -> Reply {
-        let timing = Timing {
-            processing: Some(started.elapsed()),
-            upstream: None,
-        };
-        self.audit.received(
-            &cx,
-            &self.sessions,
-            seen,
-            Leg::Client,
-            timing,
-            Some("blocked"),
-        );
-        let head = &seen.envelope.head;
-        let rules = rule_names(&cx, seen);
-        tracing::warn!(server = %cx.server.name, method = head.method.as_deref(), rules = rules.join(","), "blocked on its way to the server");
-        match head.kind {
-            Kind::Request => {
-                self.count(&cx, head.method.as_deref(), "blocked");
-                let exchange = seen.exchange.as_deref();
-                let modern = exchange.is_some_and(|e| e.modern);
-                let answer = blocked(head.id.as_deref(), head.method.as_deref(), &rules, modern);
-                self.audit.answered(
-                    &cx,
-                    Leg::Client,
-                    exchange,
-                    &answer,
-                    "blocked",
-                    Timing::default(),
-                );
-                Reply::one(StatusCode::OK, answer)
-            }
-            Kind::Notification => self.unasked(&cx, &denied_by(&rules)),
-            Kind::Response | Kind::Error => {
-                // The server waits for this answer: it gets an error in its place.
-                let raw = denied_by(&rules).answer(head.id.as_deref());
-                let exchange = seen.exchange.as_deref();
-                self.audit.answered(
-                    &cx,
-                    Leg::Upstream,
-                    exchange,
-                    &raw,
-                    "blocked",
-                    Timing::default(),
-                );
-                let outgoing = Outgoing {
-                    raw,
-                    kind: Kind::Error,
-                    open_ended: false,
-                    replaced: Vec::new(),
-                };
-                match self.upstream(&cx).call(&cx, outgoing).await {
-                    Ok(_) => Reply::empty(StatusCode::ACCEPTED),
-                    Err(error) => self.fail(&cx, None, &Denied::of_upstream(&error)),
-                }
-            }
+    /// Counts what the rules found, by what was done about it.
+    pub(crate) fn count_findings(&self, cx: &Context, seen: &Seen) {
+        for finding in &seen.verdict.findings {
+            let rule = cx.snapshot.rules.rule(finding.rule);
+            self.metrics.verdict(rule.id(), seen.verdict.action.as_str());
         }
-    }
-
-    /// Refuses a message that was read.
-    fn deny(&self, cx: &Context, seen: &Seen, denied: &Denied, started: Instant) -> Reply {
-        let head = &seen.envelope.head;
-        let timing = Timing {
-            processing: Some(started.elapsed()),
-            upstream: None,
-        };
-        self.audit.received(
-            cx,
-            &self.sessions,
-            seen,
-            Leg::Client,
-            timing,
-            Some(denied.reason),
-        );
-        if head.is_request() {
-            return self.fail(cx, seen.exchange.as_deref(), denied);
-        }
-        self.unasked(cx, denied)
-    }
-
-    /// Refuses what has no answer in JSON-RPC: on HTTP by the status and an error without an id, on
-    /// other transports by silence.
-    fn unasked(&self, cx: &Context, denied: &Denied) -> Reply {
-        self.metrics.denied(denied.reason);
-        if cx.transport == Transport::Stdio {
-            return Reply::empty(StatusCode::ACCEPTED);
-        }
-        let answer = denied.answer(None);
-        self.audit.answered(
-            cx,
-            Leg::Client,
-            None,
-            &answer,
-            denied.reason,
-            Timing::default(),
-        );
-        Reply::one(denied.status, answer)
-    }
-
-    /// Answers a request with an error of the gateway's own.
-    fn fail(&self, cx: &Context, exchange: Option<&Exchange>, denied: &Denied) -> Reply {
-        self.metrics.denied(denied.reason);
-        let answer = denied.answer(exchange.map(|e| &*e.rpc_id));
-        if let Some(exchange) = exchange {
-            if let Some(session) = &cx.session {
-                self.sessions
-                    .close(session, Direction::ToClient, &exchange.rpc_id);
-            }
-            self.count(cx, Some(&exchange.method), "denied");
-        }
-        self.audit.answered(
-            cx,
-            Leg::Client,
-            exchange,
-            &answer,
-            denied.reason,
-            Timing::default(),
-        );
-        Reply::one(denied.status, answer)
-    }
-
-    /// Refuses bytes that are no message.
-    pub fn refuse_bytes(&self, cx: &Context, frame: &Bytes, denied: &Denied) -> Reply {
-        self.metrics.denied(denied.reason);
-        self.audit
-            .unreadable(cx, Leg::Client, Direction::ToServer, frame, denied.reason);
-        let answer = denied.answer(None);
-        self.audit.answered(
-            cx,
-            Leg::Client,
-            None,
-            &answer,
-            denied.reason,
-            Timing::default(),
-        );
-        Reply::one(denied.status, answer)
     }
 
     /// Counts an ended request.
     pub(crate) fn count(&self, cx: &Context, method: Option<&str>, outcome: &'static str) {
-        self.metrics
-            .request(&cx.server.name, method.unwrap_or("other"), outcome);
+        self.metrics.request(&cx.server.name, method.unwrap_or("other"), outcome);
     }
 
     /// On transports without a session header, the handshake is remembered as it passes.
@@ -444,10 +271,8 @@ impl Pipeline {
             return;
         };
         if head.method.as_deref() == Some("initialize") {
-            let handshake = Handshake {
-                client_name: Some(name.clone()),
-                client_version: version.clone(),
-            };
+            let handshake =
+                Handshake { client_name: Some(name.clone()), client_version: version.clone() };
             self.sessions.shake(session, handshake);
         }
     }
@@ -459,44 +284,15 @@ impl Pipeline {
             return;
         };
         let session = crate::session::digest(session.as_bytes());
-        let handshake = Handshake {
-            client_name: Some(name.clone()),
-            client_version: version.clone(),
-        };
+        let handshake =
+            Handshake { client_name: Some(name.clone()), client_version: version.clone() };
         self.sessions.shake(&session, handshake);
     }
 }
 
-/// The rules that asked for what was done, each once.
-pub(crate) fn rule_names<'a>(cx: &'a Context, seen: &Seen) -> Vec<&'a str> {
-    let rules = &cx.snapshot.rules;
-    let mut names: Vec<&str> = seen
-        .verdict
-        .findings
-        .iter()
-        .map(|f| rules.rule(f.rule).id())
-        .collect();
-    names.sort_unstable();
-    names.dedup();
-    names
-}
-
-/// The error that stands for a blocked message where there is no tool result to carry it.
-pub(crate) fn denied_by(rules: &[&str]) -> Denied {
-    let message = format!("blocked by {}", rules.join(", "));
-    Denied::new(
-        StatusCode::FORBIDDEN,
-        crate::policy::BLOCKED,
-        "blocked",
-        message,
-    )
-}
-
 fn check_era(cx: &Context, head: &Head, in_batch: bool) -> Result<(), Denied> {
     if in_batch && head.method.as_deref() == Some("initialize") {
-        return Err(Denied::invalid_request(
-            "initialize can't be part of a batch",
-        ));
+        return Err(Denied::invalid_request("initialize can't be part of a batch"));
     }
     match cx.transport {
         // Standard input and output have no headers to agree with.
@@ -515,74 +311,8 @@ fn replaced(seen: &Seen) -> Vec<(Box<str>, Box<str>)> {
     let edits = seen.verdict.edits.iter();
     edits
         .map(|edit| {
-            let from = seen
-                .envelope
-                .raw
-                .get(edit.span.start..edit.span.end)
-                .unwrap_or_default();
+            let from = seen.envelope.raw.get(edit.span.start..edit.span.end).unwrap_or_default();
             (unescape(from), unescape(&edit.replacement))
         })
         .collect()
-}
-
-fn of_parse(error: &ParseError) -> Denied {
-    let (status, reason) = match error {
-        ParseError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
-        ParseError::TooDeep { .. } => (StatusCode::BAD_REQUEST, "too_deep"),
-        ParseError::TooManyValues { .. } => (StatusCode::BAD_REQUEST, "too_many_values"),
-        ParseError::DuplicateKey { .. } => (StatusCode::BAD_REQUEST, "duplicate_key"),
-        ParseError::NotAMessage { .. } | ParseError::BadId => {
-            (StatusCode::BAD_REQUEST, "invalid_request")
-        }
-        _ => (StatusCode::BAD_REQUEST, "parse_error"),
-    };
-    Denied::new(status, error.rpc_code(), reason, error.to_string())
-}
-
-/// One reply for a batch: an array of the answers, or one stream of all when any came as a stream.
-fn join_replies(replies: Vec<Reply>) -> Reply {
-    let mut answers = Vec::new();
-    let mut streams = Vec::new();
-    let mut refused = None;
-    for reply in replies {
-        match reply.body {
-            Body::Empty => {}
-            Body::One(answer) => answers.push(answer),
-            Body::Stream(stream) => streams.push(stream),
-        }
-        refused = refused.or(reply.status.filter(|s| !s.is_success()));
-    }
-    if !streams.is_empty() {
-        let event = |answer| {
-            Ok(Event {
-                data: Some(answer),
-                ..Event::default()
-            })
-        };
-        let first = stream::iter(answers.into_iter().map(event)).boxed();
-        let all = first.chain(stream::select_all(streams)).boxed();
-        return Reply {
-            status: Some(StatusCode::OK),
-            session: None,
-            body: Body::Stream(all),
-        };
-    }
-    if answers.is_empty() {
-        return Reply::empty(refused.unwrap_or(StatusCode::ACCEPTED));
-    }
-    Reply::one(StatusCode::OK, join(&answers))
-}
-
-/// A JSON array of messages.
-pub(crate) fn join(items: &[Bytes]) -> Bytes {
-    let mut joined = BytesMut::with_capacity(items.iter().map(|i| i.len() + 1).sum::<usize>() + 2);
-    joined.extend_from_slice(b"[");
-    for (n, item) in items.iter().enumerate() {
-        if n > 0 {
-            joined.extend_from_slice(b",");
-        }
-        joined.extend_from_slice(item);
-    }
-    joined.extend_from_slice(b"]");
-    joined.freeze()
 }

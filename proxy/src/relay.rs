@@ -10,10 +10,12 @@ use inspect::message::{Kind, split_batch};
 use inspect::{Action, Direction};
 
 use crate::audit::{Leg, Timing};
+use crate::batch::join;
 use crate::envelope::{Body, Context, Event, Head, Reply};
-use crate::pipeline::{Pipeline, denied_by, join, rule_names};
+use crate::pipeline::Pipeline;
 use crate::policy::inspect::{self as look, Seen};
-use crate::policy::{BAD_UPSTREAM, Denied, UNDECIDED, blocked, withhold};
+use crate::policy::{BAD_UPSTREAM, Denied, blocked, withhold};
+use crate::refusal::{denied_by, rule_names};
 use crate::session::Exchange;
 use crate::upstream::{Outgoing, UpstreamError};
 
@@ -27,29 +29,15 @@ pub(crate) fn reply(
     sent: Instant,
 ) -> Reply {
     let status = reply.status.map(client_status);
-    let mut one = One {
-        pipeline,
-        cx,
-        exchange: exchange.filter(|_| is_request),
-        sent,
-    };
+    let mut one = One { pipeline, cx, exchange: exchange.filter(|_| is_request), sent };
     let body = match reply.body {
         Body::Empty => match status {
             Some(status) if one.exchange.is_some() && status != StatusCode::ACCEPTED => {
                 let theirs = reply.status.map_or(0, |s| s.as_u16());
-                let denied = one.broken(&format!(
-                    "the server answered HTTP {theirs} without a message"
-                ));
-                let status = if status.is_success() {
-                    StatusCode::BAD_GATEWAY
-                } else {
-                    status
-                };
-                return Reply {
-                    status: Some(status),
-                    session: None,
-                    body: Body::One(denied),
-                };
+                let denied =
+                    one.broken(&format!("the server answered HTTP {theirs} without a message"));
+                let status = if status.is_success() { StatusCode::BAD_GATEWAY } else { status };
+                return Reply { status: Some(status), session: None, body: Body::One(denied) };
             }
             _ => Body::Empty,
         },
@@ -57,31 +45,16 @@ pub(crate) fn reply(
             Ok(Some(answer)) => Body::One(answer),
             Ok(None) => Body::Empty,
             Err(answer) => {
-                let status = status
-                    .filter(|s| !s.is_success())
-                    .unwrap_or(StatusCode::BAD_GATEWAY);
-                return Reply {
-                    status: Some(status),
-                    session: None,
-                    body: Body::One(answer),
-                };
+                let status = status.filter(|s| !s.is_success()).unwrap_or(StatusCode::BAD_GATEWAY);
+                return Reply { status: Some(status), session: None, body: Body::One(answer) };
             }
         },
         Body::Stream(events) => {
-            let state = Relay {
-                one,
-                events,
-                resumable: false,
-                answered: false,
-            };
+            let state = Relay { one, events, resumable: false, answered: false };
             Body::Stream(stream::unfold(Some(state), Relay::next).boxed())
         }
     };
-    Reply {
-        status,
-        session: reply.session,
-        body,
-    }
+    Reply { status, session: reply.session, body }
 }
 
 /// The status a client may see. A challenge or a redirect is meant for the gateway, not for it.
@@ -129,10 +102,7 @@ impl Relay {
                         return Some((Err(error), None));
                     }
                     let answer = state.one.fail(&Denied::of_upstream(&error));
-                    let event = Event {
-                        data: Some(answer),
-                        ..Event::default()
-                    };
+                    let event = Event { data: Some(answer), ..Event::default() };
                     return Some((Ok(event), None));
                 }
             }
@@ -171,10 +141,8 @@ impl One {
             Ok(None) => self.message(frame),
             Ok(Some(items)) => {
                 let items: Vec<Bytes> = items.into_iter().map(|range| frame.slice(range)).collect();
-                let passed: Result<Vec<_>, Bytes> = items
-                    .iter()
-                    .map(|item| self.message(item.clone()))
-                    .collect();
+                let passed: Result<Vec<_>, Bytes> =
+                    items.iter().map(|item| self.message(item.clone())).collect();
                 let passed: Vec<Bytes> = passed?.into_iter().flatten().collect();
                 if passed == items {
                     return Ok(Some(frame));
@@ -194,95 +162,58 @@ impl One {
             Ok(seen) => seen,
             Err(e) => return self.unreadable(&frame, &e.to_string()),
         };
-        let head = &seen.envelope.head;
         let (pipeline, audit) = (&self.pipeline, &self.pipeline.audit);
-        pipeline
-            .metrics
-            .message(Direction::ToClient.as_str(), head.kind.as_str());
-        let upstream = head.is_answer().then(|| self.sent.elapsed());
-        let timing = || Timing {
-            processing: Some(started.elapsed()),
-            upstream,
+        let kind = seen.envelope.head.kind;
+        pipeline.metrics.message(Direction::ToClient.as_str(), kind.as_str());
+        pipeline.count_findings(&cx, &seen);
+        let upstream = seen.envelope.head.is_answer().then(|| self.sent.elapsed());
+        let record = |leg, reason| {
+            let timing = Timing { processing: Some(started.elapsed()), upstream };
+            audit.received(&cx, &pipeline.sessions, &seen, leg, timing, reason)
         };
-        for finding in &seen.verdict.findings {
-            pipeline.metrics.verdict(
-                snapshot.rules.rule(finding.rule).id(),
-                seen.verdict.action.as_str(),
-            );
-        }
-        let undecided = look::decided(snapshot, &seen).err();
-        let passed = match (seen.verdict.action, undecided) {
-            (_, Some(denied)) => {
-                audit.received(
-                    &cx,
-                    &pipeline.sessions,
-                    &seen,
-                    Leg::Upstream,
-                    timing(),
-                    Some(denied.reason),
-                );
-                self.instead(&seen, denied.answer(head.id.as_deref()), denied.reason)
+        let id = seen.envelope.head.id.as_deref();
+        let passed = match self.decide(&seen) {
+            Err(denied) => {
+                record(Leg::Upstream, Some(denied.reason));
+                self.instead(&seen, denied.answer(id), denied.reason)
             }
-            (Action::Block, None) => {
-                audit.received(
-                    &cx,
-                    &pipeline.sessions,
-                    &seen,
-                    Leg::Upstream,
-                    timing(),
-                    Some("blocked"),
-                );
+            Ok(Action::Block) => {
+                record(Leg::Upstream, Some("blocked"));
                 self.block(&seen)
             }
-            (Action::Redact, None) => match inspect::apply(&frame, &seen.verdict.edits) {
+            Ok(Action::Redact) => match inspect::apply(&frame, &seen.verdict.edits) {
                 Ok((edited, _)) => {
-                    let kept = audit.received(
-                        &cx,
-                        &pipeline.sessions,
-                        &seen,
-                        Leg::Upstream,
-                        timing(),
-                        None,
-                    );
+                    let kept = record(Leg::Upstream, None);
                     let edited = Bytes::from(edited);
                     audit.sent(&cx, &pipeline.sessions, &seen, Leg::Client, &edited, kept);
                     Some(edited)
                 }
                 Err(e) => {
-                    let message = format!("policy inspect: {e}");
-                    let denied = Denied::new(StatusCode::OK, UNDECIDED, "undecided", message);
-                    audit.received(
-                        &cx,
-                        &pipeline.sessions,
-                        &seen,
-                        Leg::Upstream,
-                        timing(),
-                        Some("undecided"),
-                    );
-                    self.instead(&seen, denied.answer(head.id.as_deref()), "undecided")
+                    record(Leg::Upstream, Some("undecided"));
+                    let denied = Denied::undecided(&e.to_string());
+                    self.instead(&seen, denied.answer(id), denied.reason)
                 }
             },
-            (Action::Allow | Action::Flag, None) if self.is_smuggled(head) => {
-                audit.received(
-                    &cx,
-                    &pipeline.sessions,
-                    &seen,
-                    Leg::Upstream,
-                    timing(),
-                    Some("server_request"),
-                );
-                None
-            }
-            (Action::Allow | Action::Flag, None) => {
-                audit.received(&cx, &pipeline.sessions, &seen, Leg::Client, timing(), None);
+            Ok(Action::Allow | Action::Flag) => {
+                record(Leg::Client, None);
                 Some(frame)
             }
         };
-        pipeline
-            .metrics
-            .processing(Direction::ToClient.as_str(), started.elapsed());
+        pipeline.metrics.processing(Direction::ToClient.as_str(), started.elapsed());
         self.settle(&seen);
         Ok(passed)
+    }
+
+    /// What is done with a message; an error for one that goes no further whatever the rules say.
+    fn decide(&self, seen: &Seen) -> Result<Action, Denied> {
+        // Stateless revisions forbid requests from servers: one that comes is refused.
+        let modern = self.exchange.as_ref().is_some_and(|e| e.modern);
+        if seen.envelope.head.kind == Kind::Request && modern {
+            let message = "this revision has no requests from servers";
+            return Err(Denied::new(StatusCode::OK, -32600, "server_request", message));
+        }
+        look::decided(&self.cx.snapshot, seen)?;
+        Ok(seen.verdict.action)
     }
 
     /// What a message from the server belongs to.
@@ -322,11 +253,6 @@ impl One {
         }
     }
 
-    /// Stateless revisions forbid requests from servers: one that comes goes no further.
-    fn is_smuggled(&self, head: &Head) -> bool {
-        head.kind == Kind::Request && self.exchange.as_ref().is_some_and(|e| e.modern)
-    }
-
     /// Marks the request as answered, and learns from a handshake.
     fn settle(&mut self, seen: &Seen) {
         let head = &seen.envelope.head;
@@ -347,8 +273,7 @@ impl One {
             _ if failed => "error",
             _ => "ok",
         };
-        self.pipeline
-            .count(&self.cx, Some(&exchange.method), outcome);
+        self.pipeline.count(&self.cx, Some(&exchange.method), outcome);
     }
 
     /// A blocked message, answered in the protocol's own terms.
@@ -383,9 +308,7 @@ impl One {
         let (bytes, _) = inspect::apply(&left.envelope.raw, &left.verdict.edits).ok()?;
         let bytes = Bytes::from(bytes);
         let kept = pipeline.audit.keep(cx, &left);
-        pipeline
-            .audit
-            .sent(cx, &pipeline.sessions, &left, Leg::Client, &bytes, kept);
+        pipeline.audit.sent(cx, &pipeline.sessions, &left, Leg::Client, &bytes, kept);
         Some(bytes)
     }
 
@@ -395,30 +318,14 @@ impl One {
         let audit = &self.pipeline.audit;
         match seen.envelope.head.kind {
             Kind::Response | Kind::Error => {
-                audit.answered(
-                    &self.cx,
-                    Leg::Client,
-                    asked,
-                    &answer,
-                    reason,
-                    Timing::default(),
-                );
+                audit.answered(&self.cx, Leg::Client, asked, &answer, reason, Timing::default());
                 Some(answer)
             }
             Kind::Notification => None,
             Kind::Request => {
-                audit.answered(
-                    &self.cx,
-                    Leg::Upstream,
-                    asked,
-                    &answer,
-                    reason,
-                    Timing::default(),
-                );
+                audit.answered(&self.cx, Leg::Upstream, asked, &answer, reason, Timing::default());
                 if let (Some(session), Some(id)) = (&self.cx.session, &seen.envelope.head.id) {
-                    self.pipeline
-                        .sessions
-                        .close(session, Direction::ToServer, id);
+                    self.pipeline.sessions.close(session, Direction::ToServer, id);
                 }
                 let outgoing = Outgoing {
                     raw: answer,
@@ -440,13 +347,7 @@ impl One {
     /// Bytes that are no message: the client that waits gets an error in their place.
     fn unreadable(&mut self, frame: &Bytes, detail: &str) -> Result<Option<Bytes>, Bytes> {
         let audit = &self.pipeline.audit;
-        audit.unreadable(
-            &self.cx,
-            Leg::Upstream,
-            Direction::ToClient,
-            frame,
-            "upstream_protocol",
-        );
+        audit.unreadable(&self.cx, Leg::Upstream, Direction::ToClient, frame, "upstream_protocol");
         tracing::warn!(server = %self.cx.server.name, detail, "upstream sent no MCP message");
         if self.exchange.is_none() {
             self.pipeline.metrics.denied("upstream_protocol");
@@ -457,12 +358,8 @@ impl One {
 
     /// The error for an answer that is none.
     fn broken(&self, message: &str) -> Bytes {
-        let denied = Denied::new(
-            StatusCode::BAD_GATEWAY,
-            BAD_UPSTREAM,
-            "upstream_protocol",
-            message,
-        );
+        let denied =
+            Denied::new(StatusCode::BAD_GATEWAY, BAD_UPSTREAM, "upstream_protocol", message);
         self.answer(&denied)
     }
 
@@ -476,17 +373,9 @@ impl One {
         let asked = self.exchange.as_deref();
         let answer = denied.answer(asked.map(|e| &*e.rpc_id));
         self.pipeline.metrics.denied(denied.reason);
-        self.pipeline
-            .count(&self.cx, asked.map(|e| &*e.method), "denied");
+        self.pipeline.count(&self.cx, asked.map(|e| &*e.method), "denied");
         let audit = &self.pipeline.audit;
-        audit.answered(
-            &self.cx,
-            Leg::Client,
-            asked,
-            &answer,
-            denied.reason,
-            Timing::default(),
-        );
+        audit.answered(&self.cx, Leg::Client, asked, &answer, denied.reason, Timing::default());
         answer
     }
 }

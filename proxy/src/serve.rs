@@ -88,19 +88,11 @@ pub struct Gateway {
 /// When it can't start.
 pub async fn run(config: Config) -> Result<(), ServeError> {
     let mut signals = Signals::new()?;
-    let scheme = if config.tls.is_some() {
-        "https"
-    } else {
-        "http"
-    };
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
     let gateway = Gateway::start(config).await?;
     let one = gateway.pipeline.snapshot().servers.len() == 1;
     for name in gateway.pipeline.snapshot().servers.keys() {
-        let path = if one {
-            "/mcp".to_owned()
-        } else {
-            format!("/mcp/{name}")
-        };
+        let path = if one { "/mcp".to_owned() } else { format!("/mcp/{name}") };
         eprintln!("listening on {scheme}://{}{path}", gateway.address);
     }
     if let Some(admin) = gateway.admin {
@@ -160,12 +152,7 @@ impl Gateway {
                 .map_err(|errors| ServeError::Config(Listed(&errors).to_string()))?,
         );
         let config = &snapshot.config;
-        let tls = config
-            .tls
-            .as_ref()
-            .map(tls::server)
-            .transpose()?
-            .map(TlsAcceptor::from);
+        let tls = config.tls.as_ref().map(tls::server).transpose()?.map(TlsAcceptor::from);
         let mut upstreams: BTreeMap<Str, Arc<dyn Upstream>> = BTreeMap::new();
         for (name, spec) in &snapshot.servers {
             let upstream = HttpUpstream::new(Arc::clone(spec), &config.limits, &config.timeouts)?;
@@ -185,15 +172,8 @@ impl Gateway {
         let admin = match config.admin.as_str() {
             "off" => None,
             written => {
-                let failed = |source| ServeError::Listen {
-                    address: written.to_owned(),
-                    source,
-                };
-                Some(
-                    Admin::bind(written, Arc::clone(&state))
-                        .await
-                        .map_err(failed)?,
-                )
+                let failed = |source| ServeError::Listen { address: written.to_owned(), source };
+                Some(Admin::bind(written, Arc::clone(&state)).await.map_err(failed)?)
             }
         };
         let timeouts = config.timeouts.clone();
@@ -204,29 +184,11 @@ impl Gateway {
             metrics,
         ));
         let stop = CancellationToken::new();
-        let front = Front::new(
-            Arc::clone(&pipeline),
-            address.ip().is_loopback(),
-            stop.clone(),
-        );
-        let accept = Accept {
-            front: Arc::new(front),
-            tls,
-            snapshot,
-            stop: stop.clone(),
-        };
+        let front = Front::new(Arc::clone(&pipeline), address.ip().is_loopback(), stop.clone());
+        let accept = Accept { front: Arc::new(front), tls, snapshot, stop: stop.clone() };
         let accepting = tokio::spawn(accept.run(listener));
         state.set_ready(true);
-        Ok(Gateway {
-            address,
-            admin,
-            capture,
-            pipeline,
-            state,
-            stop,
-            accepting,
-            timeouts,
-        })
+        Ok(Gateway { address, admin, capture, pipeline, state, stop, accepting, timeouts })
     }
 
     /// Stops accepting, ends streams without an end, lets exchanges end, and closes the capture.
@@ -248,9 +210,7 @@ pub fn open_capture(snapshot: &Snapshot) -> Result<Option<(Recorder, PathBuf)>, 
     if !settings.enabled {
         return Ok(None);
     }
-    let dir = settings
-        .folder(&|name| std::env::var(name).ok())
-        .ok_or(ServeError::NoFolder)?;
+    let dir = settings.folder(&|name| std::env::var(name).ok()).ok_or(ServeError::NoFolder)?;
     let mut config = RecorderConfig::new(&dir);
     config.queue_rows = settings.queue_rows;
     config.queue_bytes = settings.queue_bytes.bytes();
@@ -266,20 +226,11 @@ pub fn open_capture(snapshot: &Snapshot) -> Result<Option<(Recorder, PathBuf)>, 
         config::Journal::Every => capture::Journal::Every,
         config::Journal::Off => capture::Journal::Off,
     };
-    let failed = |source| ServeError::Capture {
-        dir: dir.clone(),
-        source,
-    };
+    let failed = |source| ServeError::Capture { dir: dir.clone(), source };
     let recorder = Recorder::open(config).map_err(failed)?;
-    recorder
-        .store_ruleset(&snapshot.ruleset_digest, snapshot.rules.source())
-        .map_err(failed)?;
-    recorder
-        .store_config(&snapshot.config_digest, snapshot.config_json())
-        .map_err(failed)?;
-    recorder
-        .store_config(&snapshot.policy_digest, snapshot.policy_json())
-        .map_err(failed)?;
+    recorder.store_ruleset(&snapshot.ruleset_digest, snapshot.rules.source()).map_err(failed)?;
+    recorder.store_config(&snapshot.config_digest, snapshot.config_json()).map_err(failed)?;
+    recorder.store_config(&snapshot.policy_digest, snapshot.policy_json()).map_err(failed)?;
     Ok(Some((recorder, dir)))
 }
 
@@ -298,10 +249,7 @@ pub async fn close_capture(recorder: Option<&Recorder>, within: Duration) {
 }
 
 async fn bind(address: &str) -> Result<TcpListener, ServeError> {
-    let failed = |source| ServeError::Listen {
-        address: address.to_owned(),
-        source,
-    };
+    let failed = |source| ServeError::Listen { address: address.to_owned(), source };
     TcpListener::bind(address).await.map_err(failed)
 }
 

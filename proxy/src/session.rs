@@ -64,12 +64,7 @@ impl Sessions {
     /// A table for at most `limit` exchanges, and as many handshakes. `run` makes ids of one
     /// process run differ from another's.
     pub fn new(limit: usize, run: &str) -> Sessions {
-        Sessions {
-            state: Mutex::default(),
-            limit,
-            counter: AtomicU64::new(0),
-            run: run.into(),
-        }
+        Sessions { state: Mutex::default(), limit, counter: AtomicU64::new(0), run: run.into() }
     }
 
     /// An id no other exchange of this run has.
@@ -80,11 +75,8 @@ impl Sessions {
 
     /// Remembers a request of a session.
     pub fn open(&self, session: &Str, exchange: Arc<Exchange>) {
-        let key = (
-            session.clone(),
-            exchange.direction == Direction::ToServer,
-            exchange.rpc_id.clone(),
-        );
+        let key =
+            (session.clone(), exchange.direction == Direction::ToServer, exchange.rpc_id.clone());
         let mut state = self.lock();
         if state.exchanges.insert(key.clone(), exchange).is_none() {
             state.order.push_back(key);
@@ -103,11 +95,7 @@ impl Sessions {
         direction: Direction,
         rpc_id: &str,
     ) -> Option<Arc<Exchange>> {
-        let key = (
-            session.clone(),
-            direction == Direction::ToClient,
-            Str::from(rpc_id),
-        );
+        let key = (session.clone(), direction == Direction::ToClient, Str::from(rpc_id));
         let mut state = self.lock();
         let found = state.exchanges.remove(&key)?;
         // Answers mostly come in the order of their requests, so that the search is short.
@@ -120,24 +108,17 @@ impl Sessions {
     /// Every request of a session that still waits for its server.
     pub fn abandon(&self, session: &Str) -> Vec<Arc<Exchange>> {
         let mut state = self.lock();
-        let (gone, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut state.order)
-            .into_iter()
-            .partition(|key| key.0 == *session);
+        let (gone, kept): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut state.order).into_iter().partition(|key| key.0 == *session);
         state.order = kept.into();
         state.handshakes.remove(session);
-        gone.iter()
-            .filter_map(|key| state.exchanges.remove(key))
-            .collect()
+        gone.iter().filter_map(|key| state.exchanges.remove(key)).collect()
     }
 
     /// Remembers what a session's handshake said.
     pub fn shake(&self, session: &Str, handshake: Handshake) {
         let mut state = self.lock();
-        if state
-            .handshakes
-            .insert(session.clone(), handshake)
-            .is_none()
-        {
+        if state.handshakes.insert(session.clone(), handshake).is_none() {
             state.handshake_order.push_back(session.clone());
         }
         while state.handshake_order.len() > self.limit {
@@ -161,11 +142,7 @@ impl Sessions {
 /// A session's name in captures: 64 bits of a digest, since the id itself opens the session.
 pub fn digest(session: &[u8]) -> Str {
     let hash = Sha256::digest(session);
-    hash[..8]
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect::<String>()
-        .into()
+    hash[..8].iter().map(|b| format!("{b:02x}")).collect::<String>().into()
 }
 
 #[cfg(test)]
@@ -194,10 +171,7 @@ mod tests {
         assert!(sessions.close(&b, Direction::ToClient, "1").is_none());
         assert!(sessions.close(&a, Direction::ToServer, "1").is_none());
         assert!(sessions.close(&a, Direction::ToClient, "\"1\"").is_none());
-        assert_eq!(
-            sessions.close(&a, Direction::ToClient, "1").unwrap().id,
-            asked.id
-        );
+        assert_eq!(sessions.close(&a, Direction::ToClient, "1").unwrap().id, asked.id);
         assert!(sessions.close(&a, Direction::ToClient, "1").is_none());
     }
 

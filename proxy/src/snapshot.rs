@@ -84,9 +84,7 @@ pub struct Keys(Vec<(Arc<str>, [u8; 32])>);
 
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.0.iter().map(|(name, _)| name))
-            .finish()
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
     }
 }
 
@@ -115,11 +113,8 @@ impl Snapshot {
             .map(unplaced)
             .collect();
         let rules = compile(&config).map_err(|more| errors.extend(more)).ok();
-        let servers: Option<BTreeMap<_, _>> = config
-            .servers
-            .iter()
-            .map(|(name, server)| resolve(name, server))
-            .collect();
+        let servers: Option<BTreeMap<_, _>> =
+            config.servers.iter().map(|(name, server)| resolve(name, server)).collect();
         let keys = match &config.auth {
             Some(Auth::Keys(keys)) => decode(keys).map(Some),
             Some(Auth::Open) | None => Some(None),
@@ -129,10 +124,7 @@ impl Snapshot {
         else {
             return Err(errors);
         };
-        let policy = Policy {
-            preset: config.inspect.preset,
-            paranoia: config.inspect.paranoia,
-        };
+        let policy = Policy { preset: config.inspect.preset, paranoia: config.inspect.paranoia };
         // No field of either can fail to serialise: strings, numbers and maps of strings.
         let policy_json = json!(policy).to_string();
         let config_json = json!({
@@ -225,10 +217,8 @@ fn resolve(name: &str, server: &Server) -> Option<(Arc<str>, Arc<ServerSpec>)> {
 }
 
 fn decode(keys: &[Key]) -> Option<Keys> {
-    let keys: Option<Vec<_>> = keys
-        .iter()
-        .map(|key| Some((key.name.as_str().into(), key.hash()?)))
-        .collect();
+    let keys: Option<Vec<_>> =
+        keys.iter().map(|key| Some((key.name.as_str().into(), key.hash()?))).collect();
     keys.map(Keys)
 }
 
@@ -242,11 +232,7 @@ pub fn compile(config: &Config) -> Result<RuleSet, Vec<Located>> {
             Err(error) => errors.push(error),
         }
     }
-    let mut files = if config.inspect.builtin {
-        builtin()
-    } else {
-        Vec::new()
-    };
+    let mut files = if config.inspect.builtin { builtin() } else { Vec::new() };
     files.extend(own.iter().map(|(name, text)| RuleFile { name, text }));
     match RuleSet::compile(&files) {
         Ok(rules) if errors.is_empty() => Ok(rules),
@@ -260,10 +246,7 @@ pub fn compile(config: &Config) -> Result<RuleSet, Vec<Located>> {
 
 /// The rules built into the gateway.
 fn builtin() -> Vec<RuleFile<'static>> {
-    rules::builtin()
-        .iter()
-        .map(|(name, text)| RuleFile { name, text })
-        .collect()
+    rules::builtin().iter().map(|(name, text)| RuleFile { name, text }).collect()
 }
 
 fn located(errors: &CompileErrors) -> impl Iterator<Item = Located> {
@@ -295,10 +278,7 @@ fn rule_files(folder: &Path) -> Result<Vec<(String, String)>, Located> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(|error| unreadable(folder, error))? {
         let path = entry.map_err(|error| unreadable(folder, error))?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "yaml")
-        {
+        if path.extension().is_some_and(|extension| extension == "yaml") {
             paths.push(path);
         }
     }
@@ -323,18 +303,10 @@ mod tests {
     fn config() -> Config {
         let mut config = Config::of_one_server("files", "https://files.example/mcp?key=hunter2");
         let server = config.servers.get_mut("files").unwrap();
-        server
-            .headers
-            .insert("Authorization".into(), Secret::new("Bearer hunter3"));
+        server.headers.insert("Authorization".into(), Secret::new("Bearer hunter3"));
         config.auth = Some(Auth::Keys(vec![
-            Key {
-                name: "alice".into(),
-                sha256: hex(&Sha256::digest(b"key of alice")),
-            },
-            Key {
-                name: "bob".into(),
-                sha256: hex(&Sha256::digest(b"key of bob")),
-            },
+            Key { name: "alice".into(), sha256: hex(&Sha256::digest(b"key of alice")) },
+            Key { name: "bob".into(), sha256: hex(&Sha256::digest(b"key of bob")) },
         ]));
         config
     }
@@ -343,10 +315,7 @@ mod tests {
     fn keys_open_for_their_holders_only() {
         let snapshot = Snapshot::build(config()).unwrap();
         assert!(snapshot.requires_key());
-        assert_eq!(
-            snapshot.verify_key("key of alice").as_deref(),
-            Some("alice")
-        );
+        assert_eq!(snapshot.verify_key("key of alice").as_deref(), Some("alice"));
         assert_eq!(snapshot.verify_key("key of bob").as_deref(), Some("bob"));
         for token in ["", "key of carol", "key of alic", "key of alicee"] {
             assert_eq!(snapshot.verify_key(token), None, "{token}");
@@ -364,11 +333,7 @@ mod tests {
         let header = server.headers.get("authorization").unwrap();
         assert!(header.is_sensitive());
         assert_eq!(header, "Bearer hunter3");
-        let shown = format!(
-            "{snapshot:?} {} {}",
-            snapshot.config_json(),
-            snapshot.policy_json()
-        );
+        let shown = format!("{snapshot:?} {} {}", snapshot.config_json(), snapshot.policy_json());
         assert!(!shown.contains("hunter"), "{shown}");
         let hash = hex(&Sha256::digest(b"key of alice"));
         assert!(!snapshot.config_json().contains(&hash));
@@ -377,10 +342,7 @@ mod tests {
     #[test]
     fn digests_name_what_they_are_of() {
         let one = Snapshot::build(config()).unwrap();
-        assert_eq!(
-            one.config_digest,
-            Snapshot::build(config()).unwrap().config_digest
-        );
+        assert_eq!(one.config_digest, Snapshot::build(config()).unwrap().config_digest);
         assert_eq!(one.config_digest, digest(one.config_json()));
         assert_eq!(one.policy_json(), r#"{"preset":"balanced","paranoia":1}"#);
         let mut other = config();
@@ -394,14 +356,7 @@ mod tests {
     fn a_child_is_the_only_server() {
         let child = Arc::new(ServerSpec::child("files-2"));
         let snapshot = Snapshot::for_child(config(), child).unwrap();
-        assert_eq!(
-            snapshot
-                .servers
-                .keys()
-                .map(|name| &**name)
-                .collect::<Vec<_>>(),
-            ["files-2"]
-        );
+        assert_eq!(snapshot.servers.keys().map(|name| &**name).collect::<Vec<_>>(), ["files-2"]);
     }
 
     #[test]
@@ -411,12 +366,6 @@ mod tests {
         wrong.inspect.rules = vec![folder.path().into(), folder.path().join("gone")];
         let errors = Snapshot::build(wrong).unwrap_err();
         let told: Vec<&str> = errors.iter().map(|error| error.message.as_str()).collect();
-        assert_eq!(
-            told,
-            [
-                "no *.yaml in this folder",
-                "cannot be read: entity not found"
-            ]
-        );
+        assert_eq!(told, ["no *.yaml in this folder", "cannot be read: entity not found"]);
     }
 }

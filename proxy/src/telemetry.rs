@@ -45,9 +45,7 @@ pub fn init(log: &Log) -> Result<(), LogError> {
     match log.format {
         LogFormat::Text => {
             use std::io::IsTerminal;
-            builder
-                .with_ansi(std::io::stderr().is_terminal())
-                .try_init()
+            builder.with_ansi(std::io::stderr().is_terminal()).try_init()
         }
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     }

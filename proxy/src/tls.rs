@@ -76,9 +76,8 @@ fn provider() -> Arc<rustls::crypto::CryptoProvider> {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let all: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)
-        .map_err(|e| file(path, &e))?
-        .collect();
+    let all: Result<Vec<_>, _> =
+        CertificateDer::pem_file_iter(path).map_err(|e| file(path, &e))?.collect();
     match all {
         Ok(all) if all.is_empty() => Err(TlsError::Empty(path.into())),
         Ok(all) => Ok(all),
@@ -87,8 +86,5 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 }
 
 fn file(path: &Path, error: &rustls::pki_types::pem::Error) -> TlsError {
-    TlsError::File {
-        path: path.into(),
-        detail: error.to_string(),
-    }
+    TlsError::File { path: path.into(), detail: error.to_string() }
 }

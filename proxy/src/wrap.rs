@@ -51,21 +51,12 @@ pub async fn run(options: WrapOptions) -> Result<i32, ServeError> {
     let (child, input, output) = Child::spawn(&options.command)?;
     let limits = &snapshot.config.limits;
     let write = snapshot.config.timeouts.write.get();
-    let server = Arc::new(StdioUpstream::new(
-        input,
-        output,
-        limits.stdio_line.bytes(),
-        write,
-    ));
+    let server = Arc::new(StdioUpstream::new(input, output, limits.stdio_line.bytes(), write));
     let upstream: Arc<dyn Upstream> = Arc::clone(&server) as Arc<dyn Upstream>;
     let upstreams = BTreeMap::from([(spec.name.clone(), upstream)]);
     let audit = Audit::new(capture.map(|(recorder, _)| recorder));
-    let pipeline = Arc::new(Pipeline::new(
-        Arc::clone(&snapshot),
-        upstreams,
-        audit,
-        Arc::new(Metrics::new()),
-    ));
+    let pipeline =
+        Arc::new(Pipeline::new(Arc::clone(&snapshot), upstreams, audit, Arc::new(Metrics::new())));
     let cx = Arc::new(context(snapshot, spec));
 
     let out = Arc::new(Output::new(tokio::io::stdout()));
@@ -89,22 +80,14 @@ pub async fn run(options: WrapOptions) -> Result<i32, ServeError> {
     if !from_server.is_finished() {
         let _ = from_server.await;
     }
-    let gone = Denied::new(
-        StatusCode::BAD_GATEWAY,
-        UNREACHABLE,
-        "upstream_closed",
-        "the server ended",
-    );
+    let gone =
+        Denied::new(StatusCode::BAD_GATEWAY, UNREACHABLE, "upstream_closed", "the server ended");
     for answer in pipeline.abandon(&cx, &gone) {
         if out.line(&answer).await.is_err() {
             break;
         }
     }
-    close_capture(
-        pipeline.audit.recorder(),
-        cx.snapshot.config.timeouts.drain.get(),
-    )
-    .await;
+    close_capture(pipeline.audit.recorder(), cx.snapshot.config.timeouts.drain.get()).await;
     Ok(status.map_or(0, child::exit_code))
 }
 

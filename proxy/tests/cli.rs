@@ -39,23 +39,11 @@ fn check_ends_with_0_1_or_2() {
     assert_eq!(report["ok"], true);
     assert_eq!(report["servers"][0], "a");
 
-    fs::write(
-        file,
-        "servers: { a: { url: 'ftp://a' } }\nlimits: { batch: 0 }\n",
-    )
-    .unwrap();
+    fs::write(file, "servers: { a: { url: 'ftp://a' } }\nlimits: { batch: 0 }\n").unwrap();
     let wrong = wiregate(&["check", "--config", file]);
     assert_eq!(wrong.status.code(), Some(1));
-    assert!(
-        stdout(&wrong).contains(&format!("{file}:1:")),
-        "{}",
-        stdout(&wrong)
-    );
-    assert!(
-        stdout(&wrong).contains(&format!("{file}:2:")),
-        "{}",
-        stdout(&wrong)
-    );
+    assert!(stdout(&wrong).contains(&format!("{file}:1:")), "{}", stdout(&wrong));
+    assert!(stdout(&wrong).contains(&format!("{file}:2:")), "{}", stdout(&wrong));
 
     let wrong = wiregate(&["check", "--config", file, "--json"]);
     assert_eq!(wrong.status.code(), Some(1));
@@ -67,31 +55,19 @@ fn check_ends_with_0_1_or_2() {
 fn serve_refuses_what_check_would() {
     let refused = wiregate(&["serve"]);
     assert_eq!(refused.status.code(), Some(2));
-    assert!(
-        stderr(&refused).contains("command line: no server"),
-        "{}",
-        stderr(&refused)
-    );
+    assert!(stderr(&refused).contains("command line: no server"), "{}", stderr(&refused));
 
     let server = "http://127.0.0.1:9/mcp";
     let open = wiregate(&["serve", "--upstream", server, "--listen", "0.0.0.0:0"]);
     assert_eq!(open.status.code(), Some(2));
-    assert!(
-        stderr(&open).contains("--listen: reachable from other machines"),
-        "{}",
-        stderr(&open)
-    );
+    assert!(stderr(&open).contains("--listen: reachable from other machines"), "{}", stderr(&open));
 }
 
 #[test]
 fn wrap_refuses_a_name_no_server_can_have() {
     let refused = wiregate(&["wrap", "--no-capture", "--name", "My Files", "--", "cat"]);
     assert_eq!(refused.status.code(), Some(2));
-    assert!(
-        stderr(&refused).contains("--name: "),
-        "{}",
-        stderr(&refused)
-    );
+    assert!(stderr(&refused).contains("--name: "), "{}", stderr(&refused));
 }
 
 #[test]
@@ -124,13 +100,7 @@ fn replay_is_another_program() {
     let folder = tempfile::tempdir().unwrap();
     let own = folder.path().join("wiregate");
     fs::copy(env!("CARGO_BIN_EXE_wiregate"), &own).unwrap();
-    let run = |args: &[&str]| {
-        Command::new(&own)
-            .arg("replay")
-            .args(args)
-            .output()
-            .unwrap()
-    };
+    let run = |args: &[&str]| Command::new(&own).arg("replay").args(args).output().unwrap();
 
     let missing = run(&["scan"]);
     assert_eq!(missing.status.code(), Some(2));
@@ -142,8 +112,5 @@ fn replay_is_another_program() {
     let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     fs::set_permissions(&replay, executable).unwrap();
     let found = run(&["scan", "--help"]);
-    assert_eq!(
-        (found.status.code(), stdout(&found).as_str()),
-        (Some(7), "scan --help\n")
-    );
+    assert_eq!((found.status.code(), stdout(&found).as_str()), (Some(7), "scan --help\n"));
 }

@@ -33,10 +33,7 @@ fn generated_pages_are_fresh() {
             stale.push(name);
         }
     }
-    assert!(
-        stale.is_empty(),
-        "run this test with WIREGATE_BLESS=1 to rewrite {stale:?}"
-    );
+    assert!(stale.is_empty(), "run this test with WIREGATE_BLESS=1 to rewrite {stale:?}");
 }
 
 #[test]
@@ -45,11 +42,7 @@ fn every_example_is_a_configuration() {
     let pair = rcgen::generate_simple_self_signed(["mcp.example.com".to_owned()]).unwrap();
     fs::create_dir(folder.path().join("tls")).unwrap();
     fs::write(folder.path().join("tls/cert.pem"), pair.cert.pem()).unwrap();
-    fs::write(
-        folder.path().join("tls/key.pem"),
-        pair.signing_key.serialize_pem(),
-    )
-    .unwrap();
+    fs::write(folder.path().join("tls/key.pem"), pair.signing_key.serialize_pem()).unwrap();
     let env = |name: &str| match name {
         "HOME" => Some("/home/someone".to_owned()),
         "GITHUB_TOKEN" => Some(["example", "token"].concat()),

@@ -47,9 +47,7 @@ impl Cli {
         match self.verb {
             Verb::Show(verb) => verb.run(),
             Verb::Scan(verb) => verb.run(),
-            Verb::Test(Test {
-                what: Tested::Rules(verb),
-            }) => verb.run(),
+            Verb::Test(Test { what: Tested::Rules(verb) }) => verb.run(),
             Verb::Reference(verb) => verb.run(),
         }
     }

@@ -29,10 +29,7 @@ pub(crate) struct Out {
 
 impl Out {
     pub(crate) fn stdout() -> Self {
-        Self {
-            inner: BufWriter::new(io::stdout().lock()),
-            closed: false,
-        }
+        Self { inner: BufWriter::new(io::stdout().lock()), closed: false }
     }
 
     /// Whether nobody reads any more.
@@ -78,10 +75,7 @@ impl Out {
 
 fn to_json<F: Formatter>(value: &impl Serialize, formatter: F) -> Result<String, Error> {
     let mut bytes = Vec::new();
-    value.serialize(&mut serde_json::Serializer::with_formatter(
-        &mut bytes,
-        Visible(formatter),
-    ))?;
+    value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, Visible(formatter)))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -96,10 +90,7 @@ impl<F: Formatter> Formatter for Visible<F> {
         fragment: &str,
     ) -> io::Result<()> {
         let mut from = 0;
-        for (at, c) in fragment
-            .char_indices()
-            .filter(|(_, c)| scan::text::is_hostile(*c))
-        {
+        for (at, c) in fragment.char_indices().filter(|(_, c)| scan::text::is_hostile(*c)) {
             self.0.write_string_fragment(writer, &fragment[from..at])?;
             for unit in c.encode_utf16(&mut [0; 2]) {
                 write!(writer, "\\u{unit:04x}")?;
@@ -175,9 +166,7 @@ pub(crate) struct Progress {
 impl Progress {
     pub(crate) fn new(what: &'static str) -> Self {
         if !io::stderr().is_terminal() {
-            return Self {
-                bar: ProgressBar::hidden(),
-            };
+            return Self { bar: ProgressBar::hidden() };
         }
         let bar = ProgressBar::new_spinner();
         let style =

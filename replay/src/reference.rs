@@ -38,11 +38,7 @@ fn markdown() -> String {
 /// A heading and the long help of a verb, then those of its own verbs.
 fn section(command: &Command, out: &mut String) {
     let name = command.get_bin_name().unwrap_or_else(|| command.get_name());
-    let help = command
-        .clone()
-        .term_width(100)
-        .render_long_help()
-        .to_string();
+    let help = command.clone().term_width(100).render_long_help().to_string();
     let _ = writeln!(out, "\n## {name}\n\n```text");
     for line in help.trim_end().lines() {
         let _ = writeln!(out, "{}", line.trim_end());

@@ -24,14 +24,9 @@ pub(crate) struct Source {
 
 /// The built-in rule files, and those of these extra packs.
 pub(crate) fn builtin(packs: &[String]) -> Result<Vec<Source>, Error> {
-    let source = |name: &str, text: &str| Source {
-        name: name.to_owned(),
-        text: text.to_owned(),
-    };
-    let mut sources: Vec<Source> = rules::builtin()
-        .iter()
-        .map(|(name, text)| source(name, text))
-        .collect();
+    let source = |name: &str, text: &str| Source { name: name.to_owned(), text: text.to_owned() };
+    let mut sources: Vec<Source> =
+        rules::builtin().iter().map(|(name, text)| source(name, text)).collect();
     for pack in packs {
         let text = rules::pack(pack).ok_or_else(|| {
             let known = known_packs().join(", ");
@@ -45,11 +40,7 @@ pub(crate) fn builtin(packs: &[String]) -> Result<Vec<Source>, Error> {
 
 /// The names of the packs beside the built-in rules.
 pub(crate) fn known_packs() -> Vec<String> {
-    let name = |path: &str| {
-        path.trim_start_matches("packs/")
-            .trim_end_matches(".yaml")
-            .to_owned()
-    };
+    let name = |path: &str| path.trim_start_matches("packs/").trim_end_matches(".yaml").to_owned();
     rules::packs().iter().map(|(path, _)| name(path)).collect()
 }
 
@@ -69,69 +60,41 @@ pub(crate) fn load(paths: &[PathBuf]) -> Result<Vec<Source>, Error> {
 }
 
 fn collect(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Error> {
-    let failed = |source| Error::Read {
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |source| Error::Read { path: path.to_owned(), source };
     if !fs::metadata(path).map_err(failed)?.is_dir() {
         files.push(path.to_owned());
         return Ok(());
     }
     if depth > MAX_DEPTH {
-        return Err(Error::Usage(format!(
-            "folders too deep at {}",
-            path.display()
-        )));
+        return Err(Error::Usage(format!("folders too deep at {}", path.display())));
     }
     for entry in fs::read_dir(path).map_err(failed)? {
         let entry = entry.map_err(failed)?.path();
-        let yaml = entry
-            .extension()
-            .is_some_and(|ext| ext == "yaml" || ext == "yml");
+        let yaml = entry.extension().is_some_and(|ext| ext == "yaml" || ext == "yml");
         if yaml || entry.is_dir() {
             collect(&entry, depth + 1, files)?;
         }
         if files.len() > MAX_FILES {
-            return Err(Error::Usage(format!(
-                "more than {MAX_FILES} files in {}",
-                path.display()
-            )));
+            return Err(Error::Usage(format!("more than {MAX_FILES} files in {}", path.display())));
         }
     }
     Ok(())
 }
 
 fn read(path: &Path) -> Result<Source, Error> {
-    let failed = |source| Error::Read {
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |source| Error::Read { path: path.to_owned(), source };
     let mut text = String::new();
     let file = fs::File::open(path).map_err(failed)?;
-    file.take(MAX_FILE + 1)
-        .read_to_string(&mut text)
-        .map_err(failed)?;
+    file.take(MAX_FILE + 1).read_to_string(&mut text).map_err(failed)?;
     if text.len() as u64 > MAX_FILE {
-        return Err(Error::Usage(format!(
-            "{} is larger than 4 MiB",
-            path.display()
-        )));
+        return Err(Error::Usage(format!("{} is larger than 4 MiB", path.display())));
     }
-    Ok(Source {
-        name: path.display().to_string(),
-        text,
-    })
+    Ok(Source { name: path.display().to_string(), text })
 }
 
 /// The files as the compiler takes them.
 pub(crate) fn borrowed(sources: &[Source]) -> Vec<RuleFile<'_>> {
-    sources
-        .iter()
-        .map(|file| RuleFile {
-            name: &file.name,
-            text: &file.text,
-        })
-        .collect()
+    sources.iter().map(|file| RuleFile { name: &file.name, text: &file.text }).collect()
 }
 
 /// One set of all files, or every error of all of them.
@@ -158,13 +121,7 @@ mod tests {
     #[test]
     fn a_folder_without_rules_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(matches!(
-            load(&[dir.path().to_owned()]),
-            Err(Error::Usage(_))
-        ));
-        assert!(matches!(
-            load(&[dir.path().join("no")]),
-            Err(Error::Read { .. })
-        ));
+        assert!(matches!(load(&[dir.path().to_owned()]), Err(Error::Usage(_))));
+        assert!(matches!(load(&[dir.path().join("no")]), Err(Error::Read { .. })));
     }
 }

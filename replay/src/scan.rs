@@ -118,9 +118,7 @@ impl Scan {
         };
         let set = rulefiles::compile(&sources)?;
         if let Some(unknown) = self.without.iter().find(|id| set.find(id).is_none()) {
-            return Err(Error::Usage(format!(
-                "--without {unknown}: the set has no such rule"
-            )));
+            return Err(Error::Usage(format!("--without {unknown}: the set has no such rule")));
         }
         Ok(::scan::scan(&self.dir, RulesFrom::Set(&set), &options)?)
     }

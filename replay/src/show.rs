@@ -115,10 +115,7 @@ impl Show {
         let rows = Rows::open(&self.path, self.query(&shown))?;
         let mut printer = Printer::new(&self, &shown);
         let mut outcome = Outcome::Fine;
-        let text = self
-            .text
-            .as_deref()
-            .map(|text| Finder::new(text.as_bytes()));
+        let text = self.text.as_deref().map(|text| Finder::new(text.as_bytes()));
         let progress = (!stdout().is_terminal()).then(|| Progress::new("reading"));
         let mut read = 0_u64;
 
@@ -155,11 +152,9 @@ impl Show {
         match (self.columns.is_empty(), self.json) {
             (false, _) => self.columns.clone(),
             (true, false) => columns::DEFAULT.to_vec(),
-            (true, true) => capture::schema::columns()
-                .iter()
-                .map(|c| c.name)
-                .filter(bodies)
-                .collect(),
+            (true, true) => {
+                capture::schema::columns().iter().map(|c| c.name).filter(bodies).collect()
+            }
         }
     }
 
@@ -197,11 +192,7 @@ impl Show {
 }
 
 fn contains(row: &Record, text: Option<&Finder<'_>>) -> bool {
-    text.is_none_or(|text| {
-        row.body
-            .as_deref()
-            .is_some_and(|body| text.find(body).is_some())
-    })
+    text.is_none_or(|text| row.body.as_deref().is_some_and(|body| text.find(body).is_some()))
 }
 
 /// Writes rows as they come; of a table, the first portion settles the widths.
@@ -238,16 +229,11 @@ impl<'a> Printer<'a> {
         if self.json {
             return self.out.json_line(&columns::object(row, self.shown));
         }
-        self.table
-            .push(self.shown.iter().map(|column| columns::cell(row, column)));
+        self.table.push(self.shown.iter().map(|column| columns::cell(row, column)));
         if self.bodies {
             self.pending.push(body(row));
         }
-        if self.table.len() >= PORTION {
-            self.flush()
-        } else {
-            Ok(())
-        }
+        if self.table.len() >= PORTION { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> Result<(), Error> {
@@ -259,9 +245,7 @@ impl<'a> Printer<'a> {
             self.out.line(&self.table.heading(&widths, self.width))?;
             self.widths = Some(widths);
         }
-        let lines = self
-            .table
-            .body(self.widths.as_deref().unwrap_or_default(), self.width);
+        let lines = self.table.body(self.widths.as_deref().unwrap_or_default(), self.width);
         let mut bodies = self.pending.drain(..);
         for line in lines.lines() {
             self.out.line(line)?;
@@ -285,9 +269,8 @@ fn body(row: &Record) -> String {
     match (&row.body, columns::body_text(row)) {
         (None, _) => "    (no body recorded)".to_owned(),
         (Some(_), Some(text)) => format!("    {}", visible(text)),
-        (Some(bytes), None) => format!(
-            "    (not UTF-8) {}",
-            visible(&bytes.escape_ascii().to_string())
-        ),
+        (Some(bytes), None) => {
+            format!("    (not UTF-8) {}", visible(&bytes.escape_ascii().to_string()))
+        }
     }
 }

@@ -89,28 +89,12 @@ impl Rules {
             self.print(&tested, &mut out)?;
         }
         out.finish()?;
-        Ok(if tested.ok {
-            Outcome::Fine
-        } else {
-            Outcome::Differs
-        })
+        Ok(if tested.ok { Outcome::Fine } else { Outcome::Differs })
     }
 
     fn print(&self, tested: &Tested, out: &mut Out) -> Result<(), Error> {
-        for Failure {
-            file,
-            line,
-            column,
-            code,
-            label,
-            message,
-        } in &tested.errors
-        {
-            let about = if label.is_empty() {
-                String::new()
-            } else {
-                format!("{label}: ")
-            };
+        for Failure { file, line, column, code, label, message } in &tested.errors {
+            let about = if label.is_empty() { String::new() } else { format!("{label}: ") };
             let text = format!("{file}:{line}:{column}: {code} {about}{message}");
             out.line(&visible(&text))?;
         }
@@ -125,13 +109,7 @@ impl Rules {
         let right = Align::Right;
         let numbers = [("match", right), ("no match", right), ("errors", right)];
         let mut table = if self.each {
-            Table::new(
-                &[
-                    &[("file", Align::Left), ("rule", Align::Left)],
-                    &numbers[..],
-                ]
-                .concat(),
-            )
+            Table::new(&[&[("file", Align::Left), ("rule", Align::Left)], &numbers[..]].concat())
         } else {
             Table::new(&[&[("file", Align::Left), ("rules", right)], &numbers[..]].concat())
         };
@@ -141,10 +119,7 @@ impl Rules {
                     table.push(counts.cells(file, rule));
                 }
             } else {
-                let sum = Counts {
-                    errors: counts.errors,
-                    ..counts.sum()
-                };
+                let sum = Counts { errors: counts.errors, ..counts.sum() };
                 table.push(sum.cells(file, &counts.rules.len().to_string()));
             }
         }
@@ -158,10 +133,8 @@ fn test(sources: &[Source]) -> Tested {
         Ok(set) => (Some(set.digest().to_owned()), CompileErrors::default()),
         Err(errors) => (None, errors),
     };
-    let mut files: BTreeMap<String, FileCounts> = sources
-        .iter()
-        .map(|source| (source.name.clone(), count(source)))
-        .collect();
+    let mut files: BTreeMap<String, FileCounts> =
+        sources.iter().map(|source| (source.name.clone(), count(source))).collect();
     for error in errors.iter() {
         let file = files.entry(error.file.clone()).or_default();
         file.errors += 1;
@@ -204,13 +177,11 @@ fn count(source: &Source) -> FileCounts {
 
 impl FileCounts {
     fn sum(&self) -> Counts {
-        self.rules
-            .values()
-            .fold(Counts::default(), |sum, one| Counts {
-                matches: sum.matches + one.matches,
-                no_match: sum.no_match + one.no_match,
-                errors: sum.errors + one.errors,
-            })
+        self.rules.values().fold(Counts::default(), |sum, one| Counts {
+            matches: sum.matches + one.matches,
+            no_match: sum.no_match + one.no_match,
+            errors: sum.errors + one.errors,
+        })
     }
 }
 
@@ -221,11 +192,7 @@ impl Counts {
             second.to_owned(),
             self.matches.to_string(),
             self.no_match.to_string(),
-            if self.errors == 0 {
-                String::new()
-            } else {
-                self.errors.to_string()
-            },
+            if self.errors == 0 { String::new() } else { self.errors.to_string() },
         ]
     }
 }

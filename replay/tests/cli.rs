@@ -90,10 +90,7 @@ fn the_reference_is_up_to_date() {
         fs::write(file, &fresh).unwrap();
     }
     let stored = fs::read_to_string(file).unwrap_or_default();
-    assert!(
-        stored == fresh,
-        "CLI.md is stale: WIREGATE_BLESS=1 cargo test -p replay"
-    );
+    assert!(stored == fresh, "CLI.md is stale: WIREGATE_BLESS=1 cargo test -p replay");
 }
 
 #[test]
@@ -101,14 +98,8 @@ fn show_as_a_table() {
     let dir = capture(Bodies::Redacted);
     let show = |args: &[&str]| shown(&[&["show", path(&dir)], args].concat());
     snapshot("show_table", &show(&["--width", "110"]));
-    snapshot(
-        "show_table_narrow",
-        &show(&["--width", "80", "--limit", "4"]),
-    );
-    snapshot(
-        "show_table_bodies",
-        &show(&["--body", "--columns", "seq,kind,redaction_state"]),
-    );
+    snapshot("show_table_narrow", &show(&["--width", "80", "--limit", "4"]));
+    snapshot("show_table_bodies", &show(&["--body", "--columns", "seq,kind,redaction_state"]));
 }
 
 #[test]
@@ -116,10 +107,7 @@ fn show_as_json_lines() {
     let dir = capture(Bodies::Redacted);
     let show = |args: &[&str]| shown(&[&["show", path(&dir), "--json"], args].concat());
     snapshot("show_json", &show(&["--limit", "3"]));
-    snapshot(
-        "show_json_body",
-        &show(&["--columns", "seq,body,body_raw", "--text", "evil"]),
-    );
+    snapshot("show_json_body", &show(&["--columns", "seq,body,body_raw", "--text", "evil"]));
     let all = String::from_utf8(run(&["show", path(&dir), "--json", "--body"]).stdout).unwrap();
     for line in all.lines() {
         serde_json::from_str::<serde_json::Value>(line).unwrap();
@@ -132,21 +120,13 @@ fn show_filters() {
     let dir = capture(Bodies::Raw);
     for (args, expected) in [
         (
-            &[
-                "--since",
-                "2026-11-22T09:00:01Z",
-                "--until",
-                "2026-11-22T10:00:02+01:00",
-            ][..],
+            &["--since", "2026-11-22T09:00:01Z", "--until", "2026-11-22T10:00:02+01:00"][..],
             vec![5, 6, 7, 8],
         ),
         (&["--since", "1795338002.25"], vec![10, 11, 12, 13, 14, 15]),
         (&["--server", "files"], vec![1, 2, 9]),
         (&["--tool", "get"], vec![6]),
-        (
-            &["--session", "00000000000000bb", "--server", "web"],
-            vec![6, 7, 8],
-        ),
+        (&["--session", "00000000000000bb", "--server", "web"], vec![6, 7, 8]),
         (&["--rule", "test.unsafe.wipe"], vec![5]),
         (&["--action", "block"], vec![5]),
         (&["--kind", "transport"], vec![15]),
@@ -163,9 +143,7 @@ fn show_filters() {
         let seqs: Vec<i64> = lines
             .lines()
             .map(|line| {
-                serde_json::from_str::<serde_json::Value>(line).unwrap()["seq"]
-                    .as_i64()
-                    .unwrap()
+                serde_json::from_str::<serde_json::Value>(line).unwrap()["seq"].as_i64().unwrap()
             })
             .collect();
         assert_eq!(seqs, expected, "{args:?}");
@@ -185,9 +163,7 @@ fn nothing_hostile_reaches_the_terminal() {
         &["scan", path(&dir), "--rules", path(&rules), "--json"],
     ] {
         let text = String::from_utf8(run(args).stdout).unwrap();
-        let hostile = text
-            .chars()
-            .find(|c| *c != '\n' && scan::text::is_hostile(*c));
+        let hostile = text.chars().find(|c| *c != '\n' && scan::text::is_hostile(*c));
         assert_eq!(hostile, None, "{args:?}\n{text:?}");
     }
 }
@@ -203,15 +179,7 @@ fn scan_reports() {
         snapshot(&format!("scan_differs_{name}"), &scan(&args));
     }
     let dir = capture(Bodies::Redacted);
-    let args = [
-        "scan",
-        path(&dir),
-        "--rules",
-        path(&rules),
-        "--preset",
-        "strict",
-        "--json",
-    ];
+    let args = ["scan", path(&dir), "--rules", path(&rules), "--preset", "strict", "--json"];
     snapshot("scan_json", &shown(&args));
 }
 
@@ -237,10 +205,7 @@ fn scan_refuses_what_makes_no_sense() {
     ] {
         let output = run(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");
-        assert!(
-            !output.stderr.is_empty() && output.stdout.is_empty(),
-            "{args:?}"
-        );
+        assert!(!output.stderr.is_empty() && output.stdout.is_empty(), "{args:?}");
     }
 }
 
@@ -257,20 +222,13 @@ fn scan_with_the_built_in_rules() {
 fn test_rules_counts_and_fails() {
     let good = rule_folder(&[("a.yaml", RULES), ("b.yaml", MORE)]);
     let test = |dir: &TempDir, args: &[&str]| {
-        text(run_in(
-            dir.path(),
-            &[&["test", "rules", "."], args].concat(),
-        ))
+        text(run_in(dir.path(), &[&["test", "rules", "."], args].concat()))
     };
     snapshot("test_rules_fine", &test(&good, &[]));
     snapshot("test_rules_each", &test(&good, &["--each"]));
 
     let failing = MORE.replace("see badge-1234", "see badge 1234");
-    let bad = rule_folder(&[
-        ("a.yaml", RULES),
-        ("b.yaml", &failing),
-        ("c.yaml", "rules: 7\n"),
-    ]);
+    let bad = rule_folder(&[("a.yaml", RULES), ("b.yaml", &failing), ("c.yaml", "rules: 7\n")]);
     snapshot("test_rules_failing", &test(&bad, &[]));
     snapshot("test_rules_failing_json", &test(&bad, &["--json"]));
 }
@@ -278,10 +236,5 @@ fn test_rules_counts_and_fails() {
 #[test]
 fn the_built_in_rules_hold() {
     let output = run(&["test", "rules"]);
-    assert_eq!(
-        output.status.code(),
-        Some(0),
-        "{}",
-        String::from_utf8_lossy(&output.stdout)
-    );
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
 }

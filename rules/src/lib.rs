@@ -55,8 +55,5 @@ pub fn packs() -> &'static [(&'static str, &'static str)] {
 #[must_use]
 pub fn pack(name: &str) -> Option<&'static str> {
     let path = format!("packs/{name}.yaml");
-    PACKS
-        .iter()
-        .find(|(known, _)| *known == path)
-        .map(|(_, text)| *text)
+    PACKS.iter().find(|(known, _)| *known == path).map(|(_, text)| *text)
 }

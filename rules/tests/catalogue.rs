@@ -37,10 +37,7 @@ fn the_catalogue_is_current() {
         std::fs::write(&path, &rendered).unwrap();
     }
     let written = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        written == rendered,
-        "rules/README.md is stale; run with WIREGATE_BLESS=1"
-    );
+    assert!(written == rendered, "rules/README.md is stale; run with WIREGATE_BLESS=1");
 }
 
 fn render() -> String {
@@ -48,10 +45,7 @@ fn render() -> String {
     let folders = [
         ("dlp", "Secrets"),
         ("pii", "Personal data"),
-        (
-            "injection",
-            "Injection, poisoning, exfiltration, dangerous arguments",
-        ),
+        ("injection", "Injection, poisoning, exfiltration, dangerous arguments"),
         ("packs", "Packs: not built in, loaded by name"),
     ];
     summary(&mut out, &folders.map(|(folder, _)| folder));
@@ -69,10 +63,7 @@ fn render() -> String {
 fn defs(folder: &str) -> Vec<RuleDef> {
     let mut rules = Vec::new();
     for (name, text) in rules::builtin().iter().chain(rules::packs()) {
-        if name
-            .split_once('/')
-            .is_some_and(|(first, _)| first == folder)
-        {
+        if name.split_once('/').is_some_and(|(first, _)| first == folder) {
             let (file, _) = yaml::from_str::<RuleDefs>(name, text, None).unwrap();
             rules.extend(file.rules);
         }
@@ -89,17 +80,9 @@ fn summary(out: &mut String, folders: &[&str]) {
         let rules = defs(folder);
         let with = |wanted: Action| rules.iter().filter(|rule| action(rule) == wanted).count();
         let first = rules.iter().filter(|rule| rule.paranoia == 1).count();
-        let (block, redact, flag) = (
-            with(Action::Block),
-            with(Action::Redact),
-            with(Action::Flag),
-        );
+        let (block, redact, flag) = (with(Action::Block), with(Action::Redact), with(Action::Flag));
         let total = rules.len();
-        writeln!(
-            out,
-            "| `{folder}/` | {total} | {block} | {redact} | {flag} | {first} |"
-        )
-        .unwrap();
+        writeln!(out, "| `{folder}/` | {total} | {block} | {redact} | {flag} | {first} |").unwrap();
     }
 }
 
@@ -114,15 +97,7 @@ fn table(out: &mut String, rules: &[RuleDef]) {
     out.push_str("| rule | title | class | severity | confidence | level | action |\n");
     out.push_str("|---|---|---|---|---|---|---|\n");
     for rule in rules {
-        let RuleDef {
-            id,
-            title,
-            class,
-            severity,
-            confidence,
-            paranoia,
-            ..
-        } = rule;
+        let RuleDef { id, title, class, severity, confidence, paranoia, .. } = rule;
         let anchor = id.replace('.', "");
         let action = action(rule);
         writeln!(
@@ -161,10 +136,6 @@ fn details(out: &mut String, rule: &RuleDef) {
             writeln!(out, "- **{title}.** {}", text.trim()).unwrap();
         }
     }
-    let links: Vec<String> = docs
-        .references
-        .iter()
-        .map(|link| format!("<{link}>"))
-        .collect();
+    let links: Vec<String> = docs.references.iter().map(|link| format!("<{link}>")).collect();
     writeln!(out, "- **References.** {}", links.join(", ")).unwrap();
 }

@@ -67,11 +67,7 @@ fn ids_match_their_folder() {
             "packs" => name.trim_end_matches(".yaml"),
             folder => folder,
         };
-        assert!(
-            rule.id.starts_with(&format!("{first}.")),
-            "{} in {file}",
-            rule.id
-        );
+        assert!(rule.id.starts_with(&format!("{first}.")), "{} in {file}", rule.id);
     }
 }
 
@@ -79,23 +75,15 @@ fn ids_match_their_folder() {
 fn every_rule_is_documented() {
     for (_, rule) in defs() {
         let docs = &rule.docs;
-        let sections = [
-            Some(&docs.finds),
-            Some(&docs.why),
-            docs.example.as_ref(),
-            docs.instead.as_ref(),
-        ];
+        let sections =
+            [Some(&docs.finds), Some(&docs.why), docs.example.as_ref(), docs.instead.as_ref()];
         for section in sections {
             let text = section.map_or("", |text| text.trim());
             assert!(text.len() > 4, "{}: a section is missing", rule.id);
         }
         assert!(!docs.references.is_empty(), "{}: no reference", rule.id);
         for reference in &docs.references {
-            assert!(
-                reference.starts_with("https://"),
-                "{}: {reference}",
-                rule.id
-            );
+            assert!(reference.starts_with("https://"), "{}: {reference}", rule.id);
         }
     }
 }
@@ -113,10 +101,7 @@ fn slow_rules_stay_few_at_the_first_level() {
 fn the_files_hold_no_secret_of_their_own() {
     // the examples are templates: as written, no high-confidence secret rule may find one
     let set = compiled(&[rules::builtin()]);
-    let subject = Subject {
-        direction: Direction::ToClient,
-        ..subject("result.text")
-    };
+    let subject = Subject { direction: Direction::ToClient, ..subject("result.text") };
     let mut scanner = Scanner::new();
     for (name, text) in rules::builtin().iter().chain(rules::packs()) {
         let scan = scanner.scan_text(&set, text, inspect::Surface::ResultText, &subject);
@@ -146,10 +131,7 @@ fn attacks_are_found_and_everyday_traffic_passes() {
             }
             for rule in line["rules"].as_array().unwrap() {
                 if !found.iter().any(|id| id == rule.as_str().unwrap()) {
-                    wrong.push(format!(
-                        "{} is not found by {rule}, only by {found:?}",
-                        line["id"]
-                    ));
+                    wrong.push(format!("{} is not found by {rule}, only by {found:?}", line["id"]));
                 }
             }
         }
@@ -159,16 +141,11 @@ fn attacks_are_found_and_everyday_traffic_passes() {
 }
 
 fn corpus(folder: &str) -> Vec<Value> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("corpus")
-        .join(folder);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(folder);
     let mut lines = Vec::new();
     for entry in std::fs::read_dir(root).unwrap() {
         let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
-        lines.extend(
-            text.lines()
-                .map(|line| serde_json::from_str::<Value>(line).unwrap()),
-        );
+        lines.extend(text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
     }
     lines
 }
@@ -181,11 +158,8 @@ fn found(set: &RuleSet, line: &Value) -> Vec<String> {
     let mut parser = Parser::new(ParseLimits::default());
     let mut scanner = Scanner::new();
     let subject = subject(surface);
-    let scan = parser
-        .parse(message.as_bytes(), |message| {
-            scanner.scan(set, message, &subject)
-        })
-        .unwrap();
+    let scan =
+        parser.parse(message.as_bytes(), |message| scanner.scan(set, message, &subject)).unwrap();
     let mut ids: Vec<String> = Vec::new();
     for finding in &scan.findings {
         let rule = set.rule(finding.rule);
@@ -246,10 +220,7 @@ fn message(surface: &str, text: &str) -> Value {
             "sampling/createMessage",
             json!({ "maxTokens": 9, "messages": [{ "role": "user", "content": content }] }),
         ),
-        "elicitation" => request(
-            "elicitation/create",
-            json!({ "message": "?", "more": value }),
-        ),
+        "elicitation" => request("elicitation/create", json!({ "message": "?", "more": value })),
         "log" => json!({ "jsonrpc": "2.0", "method": "notifications/message",
             "params": { "level": "info", "data": text } }),
         other => panic!("no surface {other}"),

@@ -21,9 +21,7 @@ async fn each_message_is_a_row() {
     let gateway = Gateway::before(&server.url).await;
     let client = Client::new(&gateway.url);
     for n in 0..3 {
-        let answer = client
-            .post(&call(n, "echo", json!({"message": "hello"})))
-            .await;
+        let answer = client.post(&call(n, "echo", json!({"message": "hello"}))).await;
         assert_eq!(answer.json().await["result"]["content"][0]["text"], "hello");
     }
     client.post_bytes("no JSON").await;
@@ -33,9 +31,7 @@ async fn each_message_is_a_row() {
 
     let rows = rows(&capture);
     let of = |kind: &str| {
-        rows.iter()
-            .filter(|row| row.kind.as_deref() == Some(kind))
-            .collect::<Vec<_>>()
+        rows.iter().filter(|row| row.kind.as_deref() == Some(kind)).collect::<Vec<_>>()
     };
     assert_eq!((of("request").len(), of("response").len()), (3, 3));
     assert!(!of("transport").is_empty(), "the body that was no JSON");
@@ -49,8 +45,5 @@ async fn each_message_is_a_row() {
         assert!(request.seq < response.seq);
     }
     let seqs: Vec<i64> = rows.iter().map(|row| row.seq).collect();
-    assert_eq!(
-        seqs,
-        (seqs[0]..seqs[0] + seqs.len() as i64).collect::<Vec<_>>()
-    );
+    assert_eq!(seqs, (seqs[0]..seqs[0] + seqs.len() as i64).collect::<Vec<_>>());
 }

@@ -35,9 +35,7 @@ async fn over_h2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         let request = Request::post(url)
             .header("content-type", "application/json")
             .header("mcp-protocol-version", tests::LEGACY)
-            .body(Full::new(Bytes::from(
-                call(1, "echo", json!({"message": "two"})).to_string(),
-            )))
+            .body(Full::new(Bytes::from(call(1, "echo", json!({"message": "two"})).to_string())))
             .unwrap();
         let answer = sender.send_request(request).await.unwrap();
         serde_json::from_slice(&answer.into_body().collect().await.unwrap().to_bytes()).unwrap()
@@ -60,11 +58,7 @@ async fn with_tls(upstream: &str, dir: &Path) -> (Gateway, CertificateDer<'stati
     let (cert, key) = (dir.join("cert.pem"), dir.join("key.pem"));
     std::fs::write(&cert, made.cert.pem()).unwrap();
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    let tls = format!(
-        "tls: {{ cert: {}, key: {} }}\n",
-        cert.display(),
-        key.display()
-    );
+    let tls = format!("tls: {{ cert: {}, key: {} }}\n", cert.display(), key.display());
     let gateway = Gateway::configured(upstream, &tls).await;
     assert!(gateway.url.starts_with("https://"), "{}", gateway.url);
     (gateway, made.cert.der().clone())
@@ -76,16 +70,11 @@ async fn a_server_behind_tls_is_reached_when_its_authority_is_trusted_and_not_ot
     let dir = tempfile::tempdir().unwrap();
     let (secure, _) = with_tls(&server.url, dir.path()).await;
     let url = format!("https://localhost:{}/mcp", address(&secure.url).port());
-    let trusting = Gateway::configured(
-        &url,
-        &format!("    ca: {}/cert.pem\n", dir.path().display()),
-    )
-    .await;
+    let trusting =
+        Gateway::configured(&url, &format!("    ca: {}/cert.pem\n", dir.path().display())).await;
     assert_serves(&trusting).await;
     let wary = Gateway::before(&url).await;
-    let answer = Client::new(&wary.url)
-        .post(&call(1, "echo", json!({})))
-        .await;
+    let answer = Client::new(&wary.url).post(&call(1, "echo", json!({}))).await;
     assert_eq!(answer.status, 502);
     assert_eq!(answer.json().await["error"]["code"], 1005);
 }
@@ -108,9 +97,7 @@ async fn http2_over_tls() {
     let stream = TcpStream::connect(address(&gateway.url)).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    let stream = within("the handshake", connector.connect(name, stream))
-        .await
-        .unwrap();
+    let stream = within("the handshake", connector.connect(name, stream)).await.unwrap();
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(b"h2".as_slice()));
     let port = address(&gateway.url).port();
     let answer = over_h2(stream, &format!("https://localhost:{port}/mcp")).await;
@@ -148,22 +135,12 @@ async fn keys_are_asked_for_and_never_go_upstream() {
     assert_eq!(asking.await.unwrap(), 200);
     let capture = gateway.capture.clone();
     let _dir = gateway.stop().await;
-    let rows: Vec<_> = capture::Reader::open(&capture)
-        .unwrap()
-        .map(Result::unwrap)
-        .collect();
+    let rows: Vec<_> = capture::Reader::open(&capture).unwrap().map(Result::unwrap).collect();
     assert_eq!(
-        rows.iter()
-            .filter(|r| r.deny_reason.as_deref() == Some("unauthenticated"))
-            .count(),
+        rows.iter().filter(|r| r.deny_reason.as_deref() == Some("unauthenticated")).count(),
         4
     );
-    assert_eq!(
-        rows.iter()
-            .filter(|r| r.principal.as_deref() == Some("ops"))
-            .count(),
-        2
-    );
+    assert_eq!(rows.iter().filter(|r| r.principal.as_deref() == Some("ops")).count(), 2);
 }
 
 #[tokio::test]
@@ -174,9 +151,7 @@ async fn beyond_the_places_there_is_a_503_and_a_place_comes_free_again() {
     let asking =
         tokio::spawn(async move { first.post(&call(1, "echo", json!({}))).await.bytes().await });
     let asked = server.asked().await;
-    let second = Client::new(&gateway.url)
-        .post(&call(2, "echo", json!({})))
-        .await;
+    let second = Client::new(&gateway.url).post(&call(2, "echo", json!({}))).await;
     assert_eq!((second.status, second.header("retry-after")), (503, "1"));
     asked.result(json!({"content": []}));
     asking.await.unwrap();
@@ -204,10 +179,7 @@ async fn a_stop_lets_a_call_end_and_takes_no_new_one() {
     };
     within("the port to close", closed).await;
     asked.result(json!({"content": [{"type": "text", "text": "in time"}]}));
-    assert_eq!(
-        asking.await.unwrap()["result"]["content"][0]["text"],
-        "in time"
-    );
+    assert_eq!(asking.await.unwrap()["result"]["content"][0]["text"], "in time");
     assert!(stopping.await.unwrap().1.success());
 }
 
@@ -235,9 +207,7 @@ async fn quiet_streams_are_kept_alive() {
     let comments = async {
         while seen.matches(":\n\n").count() < 2 {
             let mut chunk = [0; 1024];
-            let n = tokio::io::AsyncReadExt::read(&mut stream, &mut chunk)
-                .await
-                .unwrap();
+            let n = tokio::io::AsyncReadExt::read(&mut stream, &mut chunk).await.unwrap();
             assert!(n > 0, "the stream ended:\n{seen}");
             seen.push_str(&String::from_utf8_lossy(&chunk[..n]));
         }

@@ -16,18 +16,8 @@ fn refused_bodies() -> Vec<(&'static str, Vec<u8>, u16, i64)> {
     let text = |text: &str| text.as_bytes().to_vec();
     vec![
         ("nothing", text(""), 400, -32700),
-        (
-            "truncated",
-            text("{\"jsonrpc\":\"2.0\",\"id\":1,\"meth"),
-            400,
-            -32700,
-        ),
-        (
-            "two at once",
-            text("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}{}"),
-            400,
-            -32700,
-        ),
+        ("truncated", text("{\"jsonrpc\":\"2.0\",\"id\":1,\"meth"), 400, -32700),
+        ("two at once", text("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}{}"), 400, -32700),
         ("not JSON", text("<xml/>"), 400, -32700),
         (
             "invalid UTF-8",
@@ -39,18 +29,8 @@ fn refused_bodies() -> Vec<(&'static str, Vec<u8>, u16, i64)> {
         ("bottomless", text(&bottomless), 400, -32600),
         ("no message", text("{\"hello\":1}"), 400, -32600),
         ("a string", text("\"hello\""), 400, -32600),
-        (
-            "wrong version",
-            text("{\"jsonrpc\":\"1.0\",\"id\":1,\"method\":\"ping\"}"),
-            400,
-            -32600,
-        ),
-        (
-            "id of null",
-            text("{\"jsonrpc\":\"2.0\",\"id\":null,\"method\":\"ping\"}"),
-            400,
-            -32600,
-        ),
+        ("wrong version", text("{\"jsonrpc\":\"1.0\",\"id\":1,\"method\":\"ping\"}"), 400, -32600),
+        ("id of null", text("{\"jsonrpc\":\"2.0\",\"id\":null,\"method\":\"ping\"}"), 400, -32600),
         (
             "id of an object",
             text("{\"jsonrpc\":\"2.0\",\"id\":{},\"method\":\"ping\"}"),
@@ -86,12 +66,10 @@ fn refused_bodies() -> Vec<(&'static str, Vec<u8>, u16, i64)> {
 #[tokio::test]
 async fn bad_bodies_are_refused_and_never_reach_the_server() {
     let server =
-        FakeServer::start(
-            |exchange| match exchange.message()["params"]["name"].as_str() {
-                Some("echo") => exchange.result(json!({"content": [{"text": "hello"}]})),
-                _ => panic!("a bad body went upstream: {:?}", exchange.body),
-            },
-        )
+        FakeServer::start(|exchange| match exchange.message()["params"]["name"].as_str() {
+            Some("echo") => exchange.result(json!({"content": [{"text": "hello"}]})),
+            _ => panic!("a bad body went upstream: {:?}", exchange.body),
+        })
         .await;
     let gateway = Gateway::before(&server.url).await;
     for (name, body, status, code) in refused_bodies() {
@@ -114,10 +92,7 @@ async fn limits_are_told_by_their_status() {
 
     // Without a length: the limit holds while the body comes in.
     let head = String::from_utf8(client.as_bytes("POST", "")).unwrap();
-    let head = head.replace(
-        "content-length: 0",
-        "transfer-encoding: chunked\r\nconnection: close",
-    );
+    let head = head.replace("content-length: 0", "transfer-encoding: chunked\r\nconnection: close");
     let mut chunked = head.into_bytes();
     for _ in 0..80 {
         chunked.extend(b"400\r\n");
@@ -131,12 +106,7 @@ async fn limits_are_told_by_their_status() {
 
     let many = "x".repeat(20_000);
     assert_eq!(
-        client
-            .clone()
-            .with("x-large", &many)
-            .post(&call(1, "echo", json!({})))
-            .await
-            .status,
+        client.clone().with("x-large", &many).post(&call(1, "echo", json!({}))).await.status,
         431
     );
     assert_serves(&gateway).await;
@@ -149,10 +119,7 @@ async fn limits_are_told_by_their_status() {
     }
     request.extend(b"\r\n");
     let answer = client.raw(&request).await;
-    assert!(
-        answer.is_empty() || answer.starts_with("HTTP/1.1 4"),
-        "{answer}"
-    );
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
     assert_serves(&gateway).await;
 }
 
@@ -167,11 +134,7 @@ async fn other_media_are_refused() {
         "application/jsonp",
     ] {
         let client = Client::new(&gateway.url).with("content-type", media);
-        assert_eq!(
-            client.post(&call(1, "echo", json!({}))).await.status,
-            415,
-            "{media}"
-        );
+        assert_eq!(client.post(&call(1, "echo", json!({}))).await.status, 415, "{media}");
     }
     let client = Client::new(&gateway.url).with("content-type", "Application/JSON; charset=utf-8");
     assert_eq!(client.post(&call(1, "echo", json!({}))).await.status, 200);
@@ -195,16 +158,8 @@ async fn pages_from_elsewhere_are_refused() {
         assert_eq!(client.post(&message).await.status, 403, "{client:?}");
         assert_eq!(client.get().await.status, 403, "{client:?}");
     }
-    for origin in [
-        "http://localhost",
-        "http://127.0.0.1:6274",
-        "http://[::1]:8080",
-    ] {
-        assert_eq!(
-            with("origin", origin).post(&message).await.status,
-            200,
-            "{origin}"
-        );
+    for origin in ["http://localhost", "http://127.0.0.1:6274", "http://[::1]:8080"] {
+        assert_eq!(with("origin", origin).post(&message).await.status, 200, "{origin}");
     }
     assert_serves(&gateway).await;
 }
@@ -212,12 +167,10 @@ async fn pages_from_elsewhere_are_refused() {
 #[tokio::test]
 async fn headers_must_say_what_the_body_says() {
     let server =
-        FakeServer::start(
-            |exchange| match exchange.message()["params"]["_meta"].is_object() {
-                true => panic!("went upstream: {:?}", exchange.body),
-                false => exchange.result(json!({"content": [{"text": "hello"}]})),
-            },
-        )
+        FakeServer::start(|exchange| match exchange.message()["params"]["_meta"].is_object() {
+            true => panic!("went upstream: {:?}", exchange.body),
+            false => exchange.result(json!({"content": [{"text": "hello"}]})),
+        })
         .await;
     let gateway = Gateway::before(&server.url).await;
     let message = modern(call(1, "echo", json!({})));
@@ -226,14 +179,8 @@ async fn headers_must_say_what_the_body_says() {
         ("another method", right().with("mcp-method", "tools/list")),
         ("upper case", right().with("mcp-method", "TOOLS/CALL")),
         ("another name", right().with("mcp-name", "other")),
-        (
-            "a name that is base64 of another",
-            right().with("mcp-name", "=?base64?b3RoZXI=?="),
-        ),
-        (
-            "an older version",
-            right().with("mcp-protocol-version", "2025-11-25"),
-        ),
+        ("a name that is base64 of another", right().with("mcp-name", "=?base64?b3RoZXI=?=")),
+        ("an older version", right().with("mcp-protocol-version", "2025-11-25")),
     ] {
         let answer = client.post(&message).await;
         assert_eq!(answer.status, 400, "{name}");
@@ -266,10 +213,9 @@ async fn the_name_may_be_written_in_base64() {
 async fn unknown_methods_are_the_servers_business() {
     let mut server = FakeServer::by_hand().await;
     let gateway = Gateway::before(&server.url).await;
-    for message in [
-        request(1, "company/own", json!({})),
-        modern(request(2, "company/own", json!({}))),
-    ] {
+    for message in
+        [request(1, "company/own", json!({})), modern(request(2, "company/own", json!({})))]
+    {
         let client = match message["params"]["_meta"].is_object() {
             true => Client::modern(&gateway.url, &message),
             false => Client::new(&gateway.url),
@@ -288,25 +234,14 @@ async fn other_paths_and_methods_are_refused() {
     let server = echo().await;
     let gateway = Gateway::before(&server.url).await;
     let elsewhere = gateway.url.replace("/mcp", "/elsewhere");
-    assert_eq!(
-        Client::new(&elsewhere)
-            .post(&call(1, "echo", json!({})))
-            .await
-            .status,
-        404
-    );
+    assert_eq!(Client::new(&elsewhere).post(&call(1, "echo", json!({}))).await.status, 404);
     let client = Client::new(&gateway.url).with("connection", "close");
     for method in ["PUT", "PATCH", "OPTIONS"] {
         let answer = client.raw(&client.as_bytes(method, "")).await;
         assert!(answer.starts_with("HTTP/1.1 405"), "{method}: {answer}");
     }
-    let answer = client
-        .raw(b"\x16\x03\x01\x00\xee not HTTP at all\r\n\r\n")
-        .await;
-    assert!(
-        answer.is_empty() || answer.starts_with("HTTP/1.1 400"),
-        "{answer}"
-    );
+    let answer = client.raw(b"\x16\x03\x01\x00\xee not HTTP at all\r\n\r\n").await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{answer}");
     assert_serves(&gateway).await;
 }
 
@@ -314,10 +249,7 @@ async fn other_paths_and_methods_are_refused() {
 async fn batches_are_inspected_or_refused_but_never_passed_unseen() {
     let mut server = FakeServer::by_hand().await;
     let gateway = Gateway::before(&server.url).await;
-    let batch = json!([
-        call(1, "echo", json!({})),
-        modern(call(2, "echo", json!({})))
-    ]);
+    let batch = json!([call(1, "echo", json!({})), modern(call(2, "echo", json!({})))]);
     // A modern message in a batch: there are no batches on that revision.
     let answer = Client::new(&gateway.url).post(&batch).await;
     assert_eq!(answer.status, 400);
@@ -333,9 +265,8 @@ async fn batches_are_inspected_or_refused_but_never_passed_unseen() {
     match asked.message() {
         Value::Array(all) => {
             assert_eq!(all.len(), 2);
-            let answers: Vec<Value> = (1..=2)
-                .map(|id| json!({"jsonrpc": "2.0", "id": id, "result": {}}))
-                .collect();
+            let answers: Vec<Value> =
+                (1..=2).map(|id| json!({"jsonrpc": "2.0", "id": id, "result": {}})).collect();
             asked.json(&Value::Array(answers));
         }
         _ => {
@@ -344,10 +275,9 @@ async fn batches_are_inspected_or_refused_but_never_passed_unseen() {
         }
     }
     let mut ids: Vec<i64> = match asking.await.unwrap().json().await {
-        Value::Array(answers) => answers
-            .iter()
-            .map(|answer| answer["id"].as_i64().unwrap())
-            .collect(),
+        Value::Array(answers) => {
+            answers.iter().map(|answer| answer["id"].as_i64().unwrap()).collect()
+        }
         answer => panic!("no batch: {answer}"),
     };
     ids.sort_unstable();

@@ -3,10 +3,7 @@
 //! One test binary, one file for each question. What any MCP peer would see is asked here; how the parts inside work is
 //! asked beside them. The harness is the library of this package.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that unwraps nothing fails, as it should"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that unwraps nothing fails, as it should")]
 
 mod capture;
 mod face;
@@ -33,9 +30,8 @@ pub(crate) async fn echo() -> FakeServer {
 
 /// Proves that a client other than the one that misbehaved is still served.
 pub(crate) async fn assert_serves(gateway: &Gateway) {
-    let answer = Client::new(&gateway.url)
-        .post(&call("other", "echo", json!({"message": "hello"})))
-        .await;
+    let answer =
+        Client::new(&gateway.url).post(&call("other", "echo", json!({"message": "hello"}))).await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.json().await["result"]["content"][0]["text"], "hello");
 }
@@ -44,13 +40,8 @@ pub(crate) async fn assert_serves(gateway: &Gateway) {
 pub(crate) async fn metric(gateway: &Gateway, name: &str) -> f64 {
     let client = Client::new(&format!("{}/metrics", gateway.admin));
     let text = String::from_utf8(client.get().await.bytes().await.to_vec()).unwrap();
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("no {name} in:\n{text}"))
-        .trim()
-        .parse()
-        .unwrap()
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name} in:\n{text}")).trim().parse().unwrap()
 }
 
 /// The error of a JSON-RPC answer: id and code.
@@ -58,9 +49,7 @@ pub(crate) fn error(answer: &Value) -> (&Value, i64) {
     assert_eq!(answer["jsonrpc"], "2.0", "{answer}");
     (
         &answer["id"],
-        answer["error"]["code"]
-            .as_i64()
-            .unwrap_or_else(|| panic!("no error: {answer}")),
+        answer["error"]["code"].as_i64().unwrap_or_else(|| panic!("no error: {answer}")),
     )
 }
 

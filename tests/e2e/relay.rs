@@ -15,13 +15,8 @@ async fn an_answer_passes_byte_for_byte() {
     .await;
     let gateway = Gateway::before(&server.url).await;
 
-    let through = Client::new(&gateway.url)
-        .post(&call(1, "echo", json!({})))
-        .await;
-    assert_eq!(
-        (through.status, through.header("content-type")),
-        (200, "application/json")
-    );
+    let through = Client::new(&gateway.url).post(&call(1, "echo", json!({}))).await;
+    assert_eq!((through.status, through.header("content-type")), (200, "application/json"));
     assert_eq!(through.bytes().await, answer);
 }
 
@@ -50,10 +45,7 @@ async fn events_pass_one_by_one() {
     let progress = json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": 1, "progress": 1}});
     assert!(outlet.event(&progress).await);
     let answer = asking.await.unwrap();
-    assert_eq!(
-        (answer.status, answer.header("content-type")),
-        (200, "text/event-stream")
-    );
+    assert_eq!((answer.status, answer.header("content-type")), (200, "text/event-stream"));
     let mut events = answer.events();
     assert_eq!(events.next().await.unwrap().message(), progress);
 
@@ -77,15 +69,9 @@ async fn ids_and_retry_of_events_pass() {
     })
     .await;
     let gateway = Gateway::before(&server.url).await;
-    let mut events = Client::new(&gateway.url)
-        .post(&call(1, "echo", json!({})))
-        .await
-        .events();
+    let mut events = Client::new(&gateway.url).post(&call(1, "echo", json!({}))).await.events();
     let priming = events.next().await.unwrap();
-    assert_eq!(
-        (priming.id.as_deref(), priming.data.as_str()),
-        (Some("1/0"), "")
-    );
+    assert_eq!((priming.id.as_deref(), priming.data.as_str()), (Some("1/0"), ""));
     assert_eq!(events.next().await.unwrap().id.as_deref(), Some("1/1"));
 }
 
@@ -117,10 +103,7 @@ async fn a_session_passes_both_ways() {
         tokio::spawn(async move { client.post(&request(0, "initialize", params)).await })
     };
     let result = json!({"jsonrpc": "2.0", "id": 0, "result": {"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {"name": "s", "version": "0"}}});
-    let session = [
-        ("content-type", "application/json"),
-        ("mcp-session-id", "the-session"),
-    ];
+    let session = [("content-type", "application/json"), ("mcp-session-id", "the-session")];
     server.asked().await.raw(200, &session, result.to_string());
     let opened = opening.await.unwrap();
     assert_eq!(opened.header("mcp-session-id"), "the-session");
@@ -133,10 +116,7 @@ async fn a_session_passes_both_ways() {
     };
     let asked = server.asked().await;
     assert_eq!(
-        (
-            asked.method.as_str(),
-            asked.headers["mcp-session-id"].to_str().unwrap()
-        ),
+        (asked.method.as_str(), asked.headers["mcp-session-id"].to_str().unwrap()),
         ("GET", "the-session")
     );
     let mut outlet = asked.stream(&[]);
@@ -150,10 +130,7 @@ async fn a_session_passes_both_ways() {
     let closing = tokio::spawn(async move { client.delete().await });
     let asked = server.asked().await;
     assert_eq!(
-        (
-            asked.method.as_str(),
-            asked.headers["mcp-session-id"].to_str().unwrap()
-        ),
+        (asked.method.as_str(), asked.headers["mcp-session-id"].to_str().unwrap()),
         ("DELETE", "the-session")
     );
     asked.raw(204, &[], "");
@@ -169,9 +146,7 @@ async fn the_servers_refusals_pass() {
         })
         .await;
         let gateway = Gateway::before(&server.url).await;
-        let answer = Client::new(&gateway.url)
-            .post(&call(1, "echo", json!({})))
-            .await;
+        let answer = Client::new(&gateway.url).post(&call(1, "echo", json!({}))).await;
         assert_eq!(answer.status, status);
         assert_eq!(answer.json().await["error"]["code"], -32000);
     }

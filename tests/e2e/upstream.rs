@@ -7,12 +7,10 @@ use crate::{assert_serves, error};
 
 /// Answers `echo` as asked, and anything else with `bad`.
 async fn echo_or(bad: impl Fn(tests::Exchange) + Send + Sync + 'static) -> FakeServer {
-    FakeServer::start(
-        move |exchange| match exchange.message()["params"]["name"].as_str() {
-            Some("echo") => exchange.result(json!({"content": [{"text": "hello"}]})),
-            _ => bad(exchange),
-        },
-    )
+    FakeServer::start(move |exchange| match exchange.message()["params"]["name"].as_str() {
+        Some("echo") => exchange.result(json!({"content": [{"text": "hello"}]})),
+        _ => bad(exchange),
+    })
     .await
 }
 
@@ -20,9 +18,7 @@ async fn echo_or(bad: impl Fn(tests::Exchange) + Send + Sync + 'static) -> FakeS
 async fn a_dead_server_is_a_502() {
     let url = FakeServer::start(|_| {}).await.url.clone();
     let gateway = Gateway::before(&url).await;
-    let answer = Client::new(&gateway.url)
-        .post(&call("mine", "echo", json!({})))
-        .await;
+    let answer = Client::new(&gateway.url).post(&call("mine", "echo", json!({}))).await;
     assert_eq!(answer.status, 502);
     assert_eq!(error(&answer.json().await).0, "mine");
 }
@@ -31,9 +27,7 @@ async fn a_dead_server_is_a_502() {
 async fn an_upstream_failure_is_never_an_empty_list() {
     let url = FakeServer::start(|_| {}).await.url.clone();
     let gateway = Gateway::before(&url).await;
-    let answer = Client::new(&gateway.url)
-        .post(&tests::request(1, "tools/list", json!({})))
-        .await;
+    let answer = Client::new(&gateway.url).post(&tests::request(1, "tools/list", json!({}))).await;
     assert!(answer.json().await["result"].is_null());
 }
 
@@ -42,12 +36,7 @@ async fn rubbish_in_an_answer_is_a_502() {
     type Rubbish = (&'static str, u16, &'static str, &'static [u8]);
     let table: [Rubbish; 6] = [
         ("not JSON", 200, "application/json", b"<html>"),
-        (
-            "truncated",
-            200,
-            "application/json",
-            b"{\"jsonrpc\":\"2.0\",\"id\":1,\"res",
-        ),
+        ("truncated", 200, "application/json", b"{\"jsonrpc\":\"2.0\",\"id\":1,\"res"),
         (
             "invalid UTF-8",
             200,
@@ -62,9 +51,7 @@ async fn rubbish_in_an_answer_is_a_502() {
         let server =
             echo_or(move |exchange| exchange.raw(status, &[("content-type", media)], body)).await;
         let gateway = Gateway::before(&server.url).await;
-        let answer = Client::new(&gateway.url)
-            .post(&call(1, "bad", json!({})))
-            .await;
+        let answer = Client::new(&gateway.url).post(&call(1, "bad", json!({}))).await;
         assert_eq!(answer.status, 502, "{name}");
         assert_eq!(error(&answer.json().await).0, &json!(1), "{name}");
         assert_serves(&gateway).await;
@@ -80,9 +67,7 @@ async fn rubbish_instead_of_http_is_a_502() {
     ] {
         let server = FakeServer::of_bytes(bytes).await;
         let gateway = Gateway::before(&server.url).await;
-        let answer = Client::new(&gateway.url)
-            .post(&call(1, "echo", json!({})))
-            .await;
+        let answer = Client::new(&gateway.url).post(&call(1, "echo", json!({}))).await;
         assert_eq!(answer.status, 502, "{bytes:?}");
         assert_eq!(error(&answer.json().await).0, &json!(1));
     }
@@ -92,9 +77,7 @@ async fn rubbish_instead_of_http_is_a_502() {
 async fn a_connection_that_breaks_before_the_answer_is_a_502() {
     let server = echo_or(drop).await;
     let gateway = Gateway::before(&server.url).await;
-    let answer = Client::new(&gateway.url)
-        .post(&call(1, "bad", json!({})))
-        .await;
+    let answer = Client::new(&gateway.url).post(&call(1, "bad", json!({}))).await;
     assert_eq!(answer.status, 502);
     assert_eq!(error(&answer.json().await).0, &json!(1));
     assert_serves(&gateway).await;
@@ -108,10 +91,7 @@ async fn an_answer_without_end_is_cut() {
     })
     .await;
     let gateway = Gateway::configured(&server.url, "limits:\n  sse_event: 256KiB\n").await;
-    let mut events = Client::new(&gateway.url)
-        .post(&call(1, "bad", json!({})))
-        .await
-        .events();
+    let mut events = Client::new(&gateway.url).post(&call(1, "bad", json!({}))).await.events();
     // An error for the request, or the end; never the event.
     match events.next().await {
         None => {}
@@ -124,18 +104,13 @@ async fn an_answer_without_end_is_cut() {
 async fn rubbish_within_a_stream_does_not_reach_the_client() {
     let server = echo_or(|exchange| {
         let mut outlet = exchange.stream(&[]);
-        tokio::spawn(async move {
-            outlet
-                .bytes("data: {\"jsonrpc\":\"2.0\",\"id\":1,\"res\n\n")
-                .await
-        });
+        tokio::spawn(
+            async move { outlet.bytes("data: {\"jsonrpc\":\"2.0\",\"id\":1,\"res\n\n").await },
+        );
     })
     .await;
     let gateway = Gateway::before(&server.url).await;
-    let mut events = Client::new(&gateway.url)
-        .post(&call(1, "bad", json!({})))
-        .await
-        .events();
+    let mut events = Client::new(&gateway.url).post(&call(1, "bad", json!({}))).await.events();
     match events.next().await {
         None => {}
         Some(event) => assert_eq!(error(&event.message()).0, &json!(1)),
@@ -150,9 +125,7 @@ async fn a_server_that_hangs_is_a_504() {
     })
     .await;
     let gateway = Gateway::configured(&server.url, "timeouts:\n  first_byte: 200ms\n").await;
-    let answer = Client::new(&gateway.url)
-        .post(&call("mine", "bad", json!({})))
-        .await;
+    let answer = Client::new(&gateway.url).post(&call("mine", "bad", json!({}))).await;
     assert_eq!(answer.status, 504);
     assert_eq!(error(&answer.json().await).0, "mine");
     assert_serves(&gateway).await;
@@ -209,19 +182,14 @@ async fn a_client_that_stops_reading_holds_up_nobody() {
 #[tokio::test]
 async fn a_client_that_sends_half_a_request_holds_up_nobody() {
     let server = echo_or(drop).await;
-    let gateway = Gateway::configured(
-        &server.url,
-        "timeouts:\n  header_read: 300ms\n  body_read: 300ms\n",
-    )
-    .await;
+    let gateway =
+        Gateway::configured(&server.url, "timeouts:\n  header_read: 300ms\n  body_read: 300ms\n")
+            .await;
     let client = Client::new(&gateway.url);
     let whole = client.as_bytes("POST", &call(1, "echo", json!({})).to_string());
     for half in [&whole[..20], &whole[..whole.len() - 5]] {
         let answer = within("the gateway to lose patience", client.raw(half)).await;
-        assert!(
-            answer.is_empty() || answer.starts_with("HTTP/1.1 408"),
-            "{answer}"
-        );
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
         assert_serves(&gateway).await;
     }
 }

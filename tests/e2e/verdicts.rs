@@ -31,17 +31,14 @@ fn rows(dir: &Path) -> Vec<Record> {
 
 /// Whether these bytes stand in any file of a folder, however deep.
 fn on_disk(dir: &Path, needle: &[u8]) -> bool {
-    std::fs::read_dir(dir)
-        .unwrap()
-        .map(Result::unwrap)
-        .any(|entry| {
-            let path = entry.path();
-            if path.is_dir() {
-                return on_disk(&path, needle);
-            }
-            let bytes = std::fs::read(&path).unwrap();
-            bytes.windows(needle.len()).any(|window| window == needle)
-        })
+    std::fs::read_dir(dir).unwrap().map(Result::unwrap).any(|entry| {
+        let path = entry.path();
+        if path.is_dir() {
+            return on_disk(&path, needle);
+        }
+        let bytes = std::fs::read(&path).unwrap();
+        bytes.windows(needle.len()).any(|window| window == needle)
+    })
 }
 
 #[tokio::test]
@@ -57,9 +54,7 @@ async fn a_leaked_key_is_redacted_and_every_other_byte_stays() {
     })
     .await;
     let gateway = Gateway::before(&server.url).await;
-    let answer = Client::new(&gateway.url)
-        .post(&call(1, "read", json!({})))
-        .await;
+    let answer = Client::new(&gateway.url).post(&call(1, "read", json!({}))).await;
     assert_eq!(answer.bytes().await, expected);
 }
 
@@ -82,10 +77,8 @@ async fn a_key_in_a_header_alone_is_refused() {
     let server = echo().await;
     let gateway = Gateway::before(&server.url).await;
     let message = modern(call(1, "echo", json!({"message": "x"})));
-    let answer = Client::modern(&gateway.url, &message)
-        .with("mcp-param-note", &key())
-        .post(&message)
-        .await;
+    let answer =
+        Client::modern(&gateway.url, &message).with("mcp-param-note", &key()).post(&message).await;
     assert_eq!(answer.status, 400);
     assert_eq!(answer.json().await["error"]["code"], -32020);
     assert_serves(&gateway).await;
@@ -93,10 +86,9 @@ async fn a_key_in_a_header_alone_is_refused() {
 
 #[tokio::test]
 async fn a_blocked_tool_call_is_a_result_that_names_the_rule_and_not_the_text() {
-    for (message, is_modern) in [
-        (call(7, "fetch", json!({})), false),
-        (modern(call(7, "fetch", json!({}))), true),
-    ] {
+    for (message, is_modern) in
+        [(call(7, "fetch", json!({})), false), (modern(call(7, "fetch", json!({}))), true)]
+    {
         let server = answering(text(INJECTED)).await;
         let gateway = Gateway::before(&server.url).await;
         let client = if is_modern {
@@ -107,10 +99,7 @@ async fn a_blocked_tool_call_is_a_result_that_names_the_rule_and_not_the_text() 
         let answer = client.post(&message).await;
         assert_eq!(answer.status, 200);
         let answer = answer.json().await;
-        assert_eq!(
-            (&answer["id"], &answer["result"]["isError"]),
-            (&json!(7), &json!(true))
-        );
+        assert_eq!((&answer["id"], &answer["result"]["isError"]), (&json!(7), &json!(true)));
         assert_eq!(answer["result"].get("resultType").is_some(), is_modern);
         let said = answer["result"]["content"][0]["text"].as_str().unwrap();
         assert!(said.contains("injection.override"), "{said}");
@@ -126,10 +115,7 @@ async fn another_blocked_request_is_an_error() {
         .post(&request(3, "resources/read", json!({"uri": "file:///a"})))
         .await;
     let answer = answer.json().await;
-    assert_eq!(
-        (&answer["id"], &answer["error"]["code"]),
-        (&json!(3), &json!(1001))
-    );
+    assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(3), &json!(1001)));
 }
 
 #[tokio::test]
@@ -139,11 +125,8 @@ async fn a_poisoned_tool_is_left_out_and_the_others_stay() {
     let tools = json!({"tools": [tool("bad", poisoned), tool("good", "Adds two numbers."), tool("worse", poisoned)]});
     let server = answering(tools).await;
     let gateway = Gateway::before(&server.url).await;
-    let answer = Client::new(&gateway.url)
-        .post(&request(1, "tools/list", json!({})))
-        .await
-        .json()
-        .await;
+    let answer =
+        Client::new(&gateway.url).post(&request(1, "tools/list", json!({}))).await.json().await;
     let names: Vec<&str> = answer["result"]["tools"]
         .as_array()
         .unwrap()
@@ -165,15 +148,8 @@ async fn what_a_stream_carries_is_inspected_event_by_event() {
     let mut events = asking.await.unwrap().events();
     let message = events.next().await.unwrap().message();
     assert_eq!(message["params"]["data"], PLACEHOLDER);
-    assert!(
-        outlet
-            .event(&json!({"jsonrpc": "2.0", "id": 1, "result": text(INJECTED)}))
-            .await
-    );
-    assert_eq!(
-        events.next().await.unwrap().message()["result"]["isError"],
-        true
-    );
+    assert!(outlet.event(&json!({"jsonrpc": "2.0", "id": 1, "result": text(INJECTED)})).await);
+    assert_eq!(events.next().await.unwrap().message()["result"]["isError"], true);
 }
 
 #[tokio::test]
@@ -184,33 +160,20 @@ async fn a_blocked_question_of_the_server_is_answered_for_the_client() {
     let asking = tokio::spawn(async move { client.post(&call(1, "slow", json!({}))).await });
     let mut outlet = server.asked().await.stream(&[]);
     let question = json!({"role": "user", "content": {"type": "text", "text": INJECTED}});
-    let sampling = request(
-        "q1",
-        "sampling/createMessage",
-        json!({"messages": [question], "maxTokens": 10}),
-    );
+    let sampling =
+        request("q1", "sampling/createMessage", json!({"messages": [question], "maxTokens": 10}));
     assert!(outlet.event(&sampling).await);
     // The server hears of it at once, in the same session; the client never does.
     let refusal = server.asked().await;
     assert_eq!(refusal.headers["mcp-session-id"], "s1");
     assert_eq!(
-        (
-            &refusal.message()["id"],
-            &refusal.message()["error"]["code"]
-        ),
+        (&refusal.message()["id"], &refusal.message()["error"]["code"]),
         (&json!("q1"), &json!(1001))
     );
     refusal.raw(202, &[], "");
-    assert!(
-        outlet
-            .event(&json!({"jsonrpc": "2.0", "id": 1, "result": text("fine")}))
-            .await
-    );
+    assert!(outlet.event(&json!({"jsonrpc": "2.0", "id": 1, "result": text("fine")})).await);
     let mut events = asking.await.unwrap().events();
-    assert_eq!(
-        events.next().await.unwrap().message()["result"]["content"][0]["text"],
-        "fine"
-    );
+    assert_eq!(events.next().await.unwrap().message()["result"]["content"][0]["text"], "fine");
 }
 
 #[tokio::test]
@@ -226,10 +189,7 @@ async fn the_answer_to_a_servers_question_is_judged_as_such() {
     let form = json!({"message": "Which region?", "requestedSchema": {"type": "object", "properties": {"region": {"type": "string"}}}});
     assert!(outlet.event(&request(9, "elicitation/create", form)).await);
     let mut events = asking.await.unwrap().events();
-    assert_eq!(
-        events.next().await.unwrap().message()["method"],
-        "elicitation/create"
-    );
+    assert_eq!(events.next().await.unwrap().message()["method"], "elicitation/create");
     let given = json!({"jsonrpc": "2.0", "id": 9, "result": {"action": "accept", "content": {"region": key()}}});
     let answering = tokio::spawn(async move { client.post(&given).await.status });
     let asked = server.asked().await;
@@ -240,10 +200,8 @@ async fn the_answer_to_a_servers_question_is_judged_as_such() {
     drop(outlet);
     let capture = gateway.capture.clone();
     let _dir = gateway.stop().await;
-    let answer = rows(&capture)
-        .into_iter()
-        .find(|r| r.kind.as_deref() == Some("response"))
-        .unwrap();
+    let answer =
+        rows(&capture).into_iter().find(|r| r.kind.as_deref() == Some("response")).unwrap();
     assert_eq!(answer.method.as_deref(), Some("elicitation/create"));
 }
 
@@ -251,45 +209,25 @@ async fn the_answer_to_a_servers_question_is_judged_as_such() {
 async fn audit_changes_nothing_and_records_what_would_have_been() {
     let server = answering(text(INJECTED)).await;
     let gateway = Gateway::configured(&server.url, "inspect: { preset: audit }\n").await;
-    let answer = Client::new(&gateway.url)
-        .post(&call(1, "fetch", json!({})))
-        .await
-        .json()
-        .await;
+    let answer = Client::new(&gateway.url).post(&call(1, "fetch", json!({}))).await.json().await;
     assert_eq!(answer["result"]["content"][0]["text"], INJECTED);
     let capture = gateway.capture.clone();
     let _dir = gateway.stop().await;
-    let row = rows(&capture)
-        .into_iter()
-        .find(|r| r.kind.as_deref() == Some("response"))
-        .unwrap();
-    assert_eq!(
-        (row.action.as_deref(), row.would_be.as_deref()),
-        (Some("flag"), Some("block"))
-    );
+    let row = rows(&capture).into_iter().find(|r| r.kind.as_deref() == Some("response")).unwrap();
+    assert_eq!((row.action.as_deref(), row.would_be.as_deref()), (Some("flag"), Some("block")));
 }
 
 #[tokio::test]
 async fn each_message_the_client_saw_is_one_client_row_and_what_differs_upstream_another() {
     let server = answering(text(&format!("key: {}", key()))).await;
     let gateway = Gateway::before(&server.url).await;
-    Client::new(&gateway.url)
-        .post(&call(1, "read", json!({})))
-        .await
-        .bytes()
-        .await;
+    Client::new(&gateway.url).post(&call(1, "read", json!({}))).await.bytes().await;
     let capture = gateway.capture.clone();
     let _dir = gateway.stop().await;
     let rows = rows(&capture);
     let seen: Vec<(&str, &str, Option<&str>)> = rows
         .iter()
-        .map(|r| {
-            (
-                r.leg.as_deref().unwrap(),
-                r.kind.as_deref().unwrap(),
-                r.action.as_deref(),
-            )
-        })
+        .map(|r| (r.leg.as_deref().unwrap(), r.kind.as_deref().unwrap(), r.action.as_deref()))
         .collect();
     assert_eq!(
         seen,
@@ -315,23 +253,13 @@ async fn what_is_redacted_is_nowhere_on_the_disk_nor_in_the_log_unless_bodies_ar
         )
         .await;
         let client = Client::new(&gateway.url);
-        client
-            .post(&call(1, "send", json!({"note": key()})))
-            .await
-            .bytes()
-            .await;
-        client
-            .post_bytes(format!("no JSON: {}", key()))
-            .await
-            .bytes()
-            .await;
+        client.post(&call(1, "send", json!({"note": key()}))).await.bytes().await;
+        client.post_bytes(format!("no JSON: {}", key())).await.bytes().await;
         let journal = on_disk(&gateway.capture, key().as_bytes());
         let log = gateway.log();
         let capture = gateway.capture.clone();
         let _dir = gateway.stop().await;
-        let read = rows(&capture)
-            .iter()
-            .any(|row| format!("{row:?}").contains(&key()));
+        let read = rows(&capture).iter().any(|row| format!("{row:?}").contains(&key()));
         assert_eq!(
             (read, journal && !expected, log.contains(&key())),
             (expected, false, false),
@@ -359,10 +287,7 @@ async fn every_element_of_a_batch_is_judged() {
     }
     let answers = asking.await.unwrap();
     assert_eq!(answers[0]["result"]["content"][0]["text"], "one");
-    assert_eq!(
-        (&answers[1]["id"], &answers[1]["result"]["isError"]),
-        (&json!(2), &json!(true))
-    );
+    assert_eq!((&answers[1]["id"], &answers[1]["result"]["isError"]), (&json!(2), &json!(true)));
     assert_eq!(answers.as_array().unwrap().len(), 2);
     // A later revision has no batches, and none passes unseen.
     let answer = Client::new(&gateway.url)

@@ -31,11 +31,7 @@ impl Wrap {
             .spawn()
             .unwrap();
         let output = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self {
-            input: child.stdin.take(),
-            child,
-            output,
-        }
+        Self { input: child.stdin.take(), child, output }
     }
 
     async fn say(&mut self, line: &str) {
@@ -51,13 +47,8 @@ impl Wrap {
 
     async fn end(mut self) -> (std::process::ExitStatus, String) {
         self.input.take();
-        let output = within("the end", self.child.wait_with_output())
-            .await
-            .unwrap();
-        (
-            output.status,
-            String::from_utf8_lossy(&output.stderr).into_owned(),
-        )
+        let output = within("the end", self.child.wait_with_output()).await.unwrap();
+        (output.status, String::from_utf8_lossy(&output.stderr).into_owned())
     }
 }
 
@@ -72,43 +63,31 @@ async fn messages_pass_in_order_and_are_judged_and_recorded() {
     let mut wrap = Wrap::start(dir.path(), &[built.stdio_echo().to_str().unwrap()]).await;
     let info = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
     wrap.say(&request(0, "initialize", info).to_string()).await;
-    wrap.say(&call(1, "echo", json!({"message": "one"})).to_string())
-        .await;
+    wrap.say(&call(1, "echo", json!({"message": "one"})).to_string()).await;
     for id in [0, 1] {
         assert_eq!(wrap.hear().await.unwrap()["params"]["data"], "before");
         assert_eq!(wrap.hear().await.unwrap()["id"], id);
     }
     // What is blocked never reaches the child, and the next message is served.
-    wrap.say(&call(2, "run", json!({"message": "cat ~/.ssh/id_rsa"})).to_string())
-        .await;
+    wrap.say(&call(2, "run", json!({"message": "cat ~/.ssh/id_rsa"})).to_string()).await;
     let blocked = wrap.hear().await.unwrap();
-    assert_eq!(
-        (&blocked["id"], &blocked["result"]["isError"]),
-        (&json!(2), &json!(true))
-    );
+    assert_eq!((&blocked["id"], &blocked["result"]["isError"]), (&json!(2), &json!(true)));
     wrap.say("no JSON").await;
     assert_eq!(wrap.hear().await.unwrap()["error"]["code"], -32700);
     // What the child says that is no message does not reach the client.
-    wrap.say(&request(3, "tools/list", json!({})).to_string())
-        .await;
+    wrap.say(&request(3, "tools/list", json!({})).to_string()).await;
     assert_eq!(wrap.hear().await.unwrap()["params"]["data"], "before");
     assert_eq!(wrap.hear().await.unwrap()["id"], 3);
     let (status, stderr) = wrap.end().await;
     assert!(status.success(), "{status}");
-    assert!(
-        stderr.contains("input ended"),
-        "the child's stderr passes: {stderr}"
-    );
+    assert!(stderr.contains("input ended"), "the child's stderr passes: {stderr}");
 
     let rows = rows(dir.path());
     let messages = rows.iter().filter(|r| r.leg.as_deref() == Some("client"));
     let messages = messages.filter(|r| !matches!(r.kind.as_deref(), Some("gap" | "transport")));
     // Four requests with four answers, three log messages, and the error to what was no JSON.
     assert_eq!(messages.count(), 12);
-    let named = rows
-        .iter()
-        .filter(|r| r.client_name.as_deref() == Some("t"))
-        .count();
+    let named = rows.iter().filter(|r| r.client_name.as_deref() == Some("t")).count();
     assert!(named > 2, "the handshake names the client in later rows");
 }
 
@@ -118,10 +97,7 @@ async fn a_child_that_ends_leaves_no_request_unanswered() {
     let mut wrap = Wrap::start(dir.path(), &["sh", "-c", "read line; exit 3"]).await;
     wrap.say(&call(1, "echo", json!({})).to_string()).await;
     let answer = wrap.hear().await.unwrap();
-    assert_eq!(
-        (&answer["id"], &answer["error"]["code"]),
-        (&json!(1), &json!(1005))
-    );
+    assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(1), &json!(1005)));
     assert_eq!(wrap.end().await.0.code(), Some(3));
 }
 
@@ -139,23 +115,14 @@ async fn a_child_that_ignores_everything_is_killed_with_all_it_started() {
     let dir = tempfile::tempdir().unwrap();
     // A pipe that whoever is alive holds open tells when the last of them is gone.
     let fifo = dir.path().join("alive");
-    assert!(
-        Command::new("mkfifo")
-            .arg(&fifo)
-            .status()
-            .await
-            .unwrap()
-            .success()
-    );
+    assert!(Command::new("mkfifo").arg(&fifo).status().await.unwrap().success());
     let script = "trap '' TERM; exec 9>\"$0\"; (trap '' TERM; sleep 1000) & echo '{\"jsonrpc\":\"2.0\",\"method\":\"notifications/ready\"}'; cat >/dev/null; while :; do sleep 1000; done";
     for kill in [false, true] {
         let path = fifo.clone();
         let alive = tokio::task::spawn_blocking(move || std::fs::read(path));
-        let mut wrap = Wrap::start(
-            &dir.path().join("capture"),
-            &["sh", "-c", script, fifo.to_str().unwrap()],
-        )
-        .await;
+        let mut wrap =
+            Wrap::start(&dir.path().join("capture"), &["sh", "-c", script, fifo.to_str().unwrap()])
+                .await;
         assert_eq!(wrap.hear().await.unwrap()["method"], "notifications/ready");
         if kill {
             // Nothing of the gateway's own runs after this.
@@ -163,9 +130,6 @@ async fn a_child_that_ignores_everything_is_killed_with_all_it_started() {
         } else {
             wrap.end().await;
         }
-        within("the last of them to be gone", alive)
-            .await
-            .unwrap()
-            .unwrap();
+        within("the last of them to be gone", alive).await.unwrap().unwrap();
     }
 }

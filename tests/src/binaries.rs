@@ -32,11 +32,8 @@ pub fn binaries() -> &'static Binaries {
     static BINARIES: OnceLock<Binaries> = OnceLock::new();
     BINARIES.get_or_init(|| {
         let named = |name| std::env::var_os(name).map(PathBuf::from);
-        let (wiregate, replay, fixture) = (
-            named("WIREGATE"),
-            named("WIREGATE_REPLAY"),
-            named("FIXTURE"),
-        );
+        let (wiregate, replay, fixture) =
+            (named("WIREGATE"), named("WIREGATE_REPLAY"), named("FIXTURE"));
         if let (Some(wiregate), Some(replay), Some(fixture)) = (&wiregate, &replay, &fixture) {
             return Binaries {
                 wiregate: wiregate.clone(),
@@ -46,9 +43,7 @@ pub fn binaries() -> &'static Binaries {
         }
         let mut built = build();
         let mut take = |named: Option<PathBuf>, name: &str| {
-            named
-                .or_else(|| built.remove(name))
-                .unwrap_or_else(|| panic!("cargo built no {name}"))
+            named.or_else(|| built.remove(name)).unwrap_or_else(|| panic!("cargo built no {name}"))
         };
         Binaries {
             wiregate: take(wiregate, "wiregate"),

@@ -56,8 +56,7 @@ impl Client {
     /// When that is no header.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: &str) -> Self {
-        self.headers
-            .insert(name, value.parse().expect("a header value"));
+        self.headers.insert(name, value.parse().expect("a header value"));
         self
     }
 
@@ -89,22 +88,14 @@ impl Client {
         let host = self.authority.parse().expect("a host");
         request.headers_mut().entry("host").or_insert(host);
         let exchange = async {
-            let stream = TcpStream::connect(&self.authority)
-                .await
-                .expect("the gateway listens");
+            let stream = TcpStream::connect(&self.authority).await.expect("the gateway listens");
             let (mut sender, connection) =
-                hyper::client::conn::http1::handshake(TokioIo::new(stream))
-                    .await
-                    .expect("HTTP");
+                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("HTTP");
             tokio::spawn(connection);
             sender.send_request(request).await.expect("an answer")
         };
         let (head, body) = within("an answer", exchange).await.into_parts();
-        Response {
-            status: head.status.as_u16(),
-            headers: head.headers,
-            body,
-        }
+        Response { status: head.status.as_u16(), headers: head.headers, body }
     }
 
     /// Writes these bytes, nothing else, and returns what came until the other side closed.
@@ -127,9 +118,7 @@ impl Client {
     /// # Panics
     /// When there is no connection.
     pub async fn raw_open(&self, bytes: &[u8]) -> TcpStream {
-        let mut stream = TcpStream::connect(&self.authority)
-            .await
-            .expect("the gateway listens");
+        let mut stream = TcpStream::connect(&self.authority).await.expect("the gateway listens");
         let _ = stream.write_all(bytes).await;
         stream
     }
@@ -137,15 +126,10 @@ impl Client {
     /// A whole request as bytes, for those who want to break it.
     #[must_use]
     pub fn as_bytes(&self, method: &str, body: &str) -> Vec<u8> {
-        let mut request = format!(
-            "{method} {} HTTP/1.1\r\nhost: {}\r\n",
-            self.path, self.authority
-        );
+        let mut request =
+            format!("{method} {} HTTP/1.1\r\nhost: {}\r\n", self.path, self.authority);
         for (name, value) in &self.headers {
-            request += &format!(
-                "{name}: {}\r\n",
-                value.to_str().expect("a test's own header")
-            );
+            request += &format!("{name}: {}\r\n", value.to_str().expect("a test's own header"));
         }
         request += &format!("content-length: {}\r\n\r\n{body}", body.len());
         request.into_bytes()
@@ -166,10 +150,7 @@ impl Response {
     /// One header as text, or nothing.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
     /// The whole body.
@@ -177,10 +158,7 @@ impl Response {
     /// # Panics
     /// When it breaks off.
     pub async fn bytes(self) -> Bytes {
-        within("the body", self.body.collect())
-            .await
-            .expect("a whole body")
-            .to_bytes()
+        within("the body", self.body.collect()).await.expect("a whole body").to_bytes()
     }
 
     /// The whole body as JSON.
@@ -196,10 +174,7 @@ impl Response {
     /// The body as a stream of events.
     #[must_use]
     pub fn events(self) -> Events {
-        Events {
-            body: self.body,
-            text: String::new(),
-        }
+        Events { body: self.body, text: String::new() }
     }
 }
 

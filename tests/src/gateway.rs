@@ -48,19 +48,10 @@ impl Gateway {
 
     async fn start(dir: TempDir, arguments: impl FnOnce(&mut Command)) -> Self {
         // Building may take minutes and blocks: not on a worker of the test's runtime.
-        let built = tokio::task::spawn_blocking(binaries)
-            .await
-            .expect("the binaries");
+        let built = tokio::task::spawn_blocking(binaries).await.expect("the binaries");
         let capture = dir.path().join("capture");
         let mut command = Command::new(&built.wiregate);
-        command.args([
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--admin",
-            "127.0.0.1:0",
-            "--capture",
-        ]);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--capture"]);
         command.arg(&capture);
         arguments(&mut command);
         let mut child = command
@@ -80,14 +71,8 @@ impl Gateway {
                 });
             }
         });
-        let mut gateway = Self {
-            url: String::new(),
-            admin: String::new(),
-            capture,
-            dir,
-            child,
-            log,
-        };
+        let mut gateway =
+            Self { url: String::new(), admin: String::new(), capture, dir, child, log };
         gateway.logged("recording to ").await;
         gateway.url = gateway.after("listening on ");
         gateway.admin = gateway.after("health and metrics on ");
@@ -100,14 +85,8 @@ impl Gateway {
     /// When it ends before.
     pub async fn logged(&self, text: &str) {
         let mut log = self.log.clone();
-        let seen = within(text, log.wait_for(|log| log.contains(text)))
-            .await
-            .is_ok();
-        assert!(
-            seen,
-            "the gateway ended before it said '{text}':\n{}",
-            self.log()
-        );
+        let seen = within(text, log.wait_for(|log| log.contains(text))).await.is_ok();
+        assert!(seen, "the gateway ended before it said '{text}':\n{}", self.log());
     }
 
     /// What it wrote to stderr so far.
@@ -127,23 +106,15 @@ impl Gateway {
     /// # Panics
     /// When it does not end.
     pub async fn stop(mut self) -> (TempDir, ExitStatus) {
-        let pid = self
-            .child
-            .id()
-            .and_then(|id| Pid::from_raw(id.cast_signed()))
-            .expect("it runs");
+        let pid = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed())).expect("it runs");
         kill_process(pid, Signal::TERM).expect("it is our child");
-        let status = within("the gateway's end", self.child.wait())
-            .await
-            .expect("its status");
+        let status = within("the gateway's end", self.child.wait()).await.expect("its status");
         (self.dir, status)
     }
 
     fn after(&self, start: &str) -> String {
         let log = self.log.borrow();
         let line = log.lines().find_map(|line| line.strip_prefix(start));
-        line.unwrap_or_else(|| panic!("no line '{start}':\n{}", *log))
-            .trim()
-            .to_owned()
+        line.unwrap_or_else(|| panic!("no line '{start}':\n{}", *log)).trim().to_owned()
     }
 }

@@ -54,11 +54,7 @@ pub fn request(id: impl Into<Value>, method: &str, params: Value) -> Value {
 /// A `tools/call`.
 #[must_use]
 pub fn call(id: impl Into<Value>, tool: &str, arguments: Value) -> Value {
-    request(
-        id,
-        "tools/call",
-        json!({"name": tool, "arguments": arguments}),
-    )
+    request(id, "tools/call", json!({"name": tool, "arguments": arguments}))
 }
 
 /// The same request as the stateless revision has it, with its envelope. The headers are [`Client::modern`]'s business.

@@ -59,11 +59,7 @@ impl FakeServer {
                 let _ = stream.write_all(bytes).await;
             }
         });
-        Self {
-            url,
-            asked: mpsc::channel(1).1,
-            accepting: accepting.abort_handle(),
-        }
+        Self { url, asked: mpsc::channel(1).1, accepting: accepting.abort_handle() }
     }
 
     /// The next request of a server that is answered by hand.
@@ -71,9 +67,7 @@ impl FakeServer {
     /// # Panics
     /// When none comes.
     pub async fn asked(&mut self) -> Exchange {
-        within("a request at the server", self.asked.recv())
-            .await
-            .expect("the server runs")
+        within("a request at the server", self.asked.recv()).await.expect("the server runs")
     }
 
     async fn serve(
@@ -93,11 +87,7 @@ impl FakeServer {
                 );
             }
         });
-        Self {
-            url,
-            asked,
-            accepting: accepting.abort_handle(),
-        }
+        Self { url, asked, accepting: accepting.abort_handle() }
     }
 }
 
@@ -118,18 +108,9 @@ async fn exchange(
     answer: Arc<dyn Fn(Exchange) + Send + Sync>,
 ) -> Result<Answer, oneshot::Canceled> {
     let (head, body) = request.into_parts();
-    let body = body
-        .collect()
-        .await
-        .map_err(|_| oneshot::Canceled)?
-        .to_bytes();
+    let body = body.collect().await.map_err(|_| oneshot::Canceled)?.to_bytes();
     let (reply, replied) = oneshot::channel();
-    answer(Exchange {
-        method: head.method,
-        headers: head.headers,
-        body,
-        reply,
-    });
+    answer(Exchange { method: head.method, headers: head.headers, body, reply });
     // An exchange that is dropped unanswered ends the connection.
     replied.await
 }
@@ -161,11 +142,7 @@ impl Exchange {
 
     /// Answers 200 with this JSON.
     pub fn json(self, body: &Value) {
-        self.raw(
-            200,
-            &[("content-type", "application/json")],
-            body.to_string(),
-        );
+        self.raw(200, &[("content-type", "application/json")], body.to_string());
     }
 
     /// Answers anything.
@@ -205,8 +182,7 @@ pub struct Outlet(Sender<Bytes, Infallible>);
 impl Outlet {
     /// Lets out one event that carries `message`. False when the other side has gone.
     pub async fn event(&mut self, message: &Value) -> bool {
-        self.bytes(format!("event: message\ndata: {message}\n\n"))
-            .await
+        self.bytes(format!("event: message\ndata: {message}\n\n")).await
     }
 
     /// Lets out these bytes, whatever they are. False when the other side has gone.

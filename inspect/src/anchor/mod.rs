@@ -62,19 +62,14 @@ pub(crate) fn required(hir: &Hir) -> Option<Anchors> {
     let mut before = Some(0_usize);
     for (first, piece) in pieces.iter().enumerate() {
         match piece {
-            Piece::Gap(_, Some(inside)) => keep(Anchors {
-                before: add(before, inside.before),
-                ..inside.clone()
-            }),
+            Piece::Gap(_, Some(inside)) => {
+                keep(Anchors { before: add(before, inside.before), ..inside.clone() })
+            }
             Piece::Gap(_, None) => {}
             Piece::Spelt(_) => {
                 let rest = pieces.get(first..).unwrap_or(&[]);
                 runs(rest, &mut |literals| {
-                    keep(Anchors {
-                        cost: set_cost(&literals),
-                        literals,
-                        before,
-                    });
+                    keep(Anchors { cost: set_cost(&literals), literals, before });
                 });
             }
         }
@@ -85,10 +80,8 @@ pub(crate) fn required(hir: &Hir) -> Option<Anchors> {
 
 /// The anchors of plain words (keywords), any of which may occur.
 pub(crate) fn of_words(words: &[String]) -> Option<Anchors> {
-    let literals: Vec<Vec<u8>> = words
-        .iter()
-        .map(|word| word.to_ascii_lowercase().into_bytes())
-        .collect();
+    let literals: Vec<Vec<u8>> =
+        words.iter().map(|word| word.to_ascii_lowercase().into_bytes()).collect();
     (!literals.is_empty() && literals.iter().all(|l| l.len() >= MIN_LEN)).then(|| Anchors {
         cost: set_cost(&literals),
         literals,
@@ -123,10 +116,8 @@ fn product(left: &[Vec<u8>], right: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
     if left.len() * right.len() > MAX_SET {
         return None;
     }
-    let mut set: Vec<Vec<u8>> = left
-        .iter()
-        .flat_map(|l| right.iter().map(move |r| [l.as_slice(), r].concat()))
-        .collect();
+    let mut set: Vec<Vec<u8>> =
+        left.iter().flat_map(|l| right.iter().map(move |r| [l.as_slice(), r].concat())).collect();
     set.sort_unstable();
     set.dedup();
     Some(set)
@@ -139,9 +130,9 @@ fn spelt(hir: &Hir) -> Option<Vec<Vec<u8>>> {
         HirKind::Literal(literal) => Some(vec![literal.0.to_ascii_lowercase()]),
         HirKind::Class(class) => class_strings(class),
         HirKind::Capture(capture) => spelt(&capture.sub),
-        HirKind::Concat(parts) => parts
-            .iter()
-            .try_fold(vec![Vec::new()], |set, part| product(&set, &spelt(part)?)),
+        HirKind::Concat(parts) => {
+            parts.iter().try_fold(vec![Vec::new()], |set, part| product(&set, &spelt(part)?))
+        }
         HirKind::Alternation(branches) => {
             let mut set = Vec::new();
             for branch in branches {
@@ -239,9 +230,7 @@ fn flatten_repeated(hir: &Hir, repetition: &Repetition, pieces: &mut Vec<Piece>)
         // what may come beyond the copies
         let more = repetition.max.map(|max| (max - copies) as usize);
         let each = repetition.sub.properties().maximum_len();
-        let rest = more
-            .zip(each)
-            .and_then(|(more, each)| more.checked_mul(each));
+        let rest = more.zip(each).and_then(|(more, each)| more.checked_mul(each));
         pieces.push(Piece::Gap(rest, None));
     }
 }
@@ -260,11 +249,7 @@ fn one_of(branches: &[Hir]) -> Option<Anchors> {
     }
     literals.sort_unstable();
     literals.dedup();
-    (literals.len() <= MAX_SET).then(|| Anchors {
-        cost: set_cost(&literals),
-        literals,
-        before,
-    })
+    (literals.len() <= MAX_SET).then(|| Anchors { cost: set_cost(&literals), literals, before })
 }
 
 /// How many ASCII digits every match contains at least.
@@ -274,15 +259,11 @@ pub(crate) fn min_digits(hir: &Hir) -> usize {
         HirKind::Literal(literal) => literal.0.iter().filter(|b| b.is_ascii_digit()).count(),
         HirKind::Class(Class::Bytes(class)) => usize::from(
             class.iter().next().is_some()
-                && class
-                    .iter()
-                    .all(|r| r.start().is_ascii_digit() && r.end().is_ascii_digit()),
+                && class.iter().all(|r| r.start().is_ascii_digit() && r.end().is_ascii_digit()),
         ),
         HirKind::Class(Class::Unicode(class)) => usize::from(
             class.iter().next().is_some()
-                && class
-                    .iter()
-                    .all(|r| r.start().is_ascii_digit() && r.end().is_ascii_digit()),
+                && class.iter().all(|r| r.start().is_ascii_digit() && r.end().is_ascii_digit()),
         ),
         HirKind::Capture(capture) => min_digits(&capture.sub),
         HirKind::Repetition(r) => min_digits(&r.sub).saturating_mul(r.min as usize),
@@ -340,16 +321,10 @@ mod tests {
 
     #[test]
     fn finds_what_every_match_contains() {
-        assert_eq!(
-            literals(r"\bghp_[0-9A-Za-z]{36}\b")[0].get(..4),
-            Some("ghp_")
-        );
+        assert_eq!(literals(r"\bghp_[0-9A-Za-z]{36}\b")[0].get(..4), Some("ghp_"));
         assert_eq!(literals("(?i)PassPhrase"), ["passphrase"]);
         assert_eq!(literals("(?:alpha|omega)[0-9]+"), ["alpha", "omega"]);
-        assert_eq!(
-            literals("(?:alpha[0-9]+z|omega)x"),
-            ["alpha", "omegax"].map(|w| &w[..5])
-        );
+        assert_eq!(literals("(?:alpha[0-9]+z|omega)x"), ["alpha", "omegax"].map(|w| &w[..5]));
         assert!(literals("[a-z]{20}").is_empty());
         assert!(literals("(?:token)?").is_empty());
         assert!(literals("(?:abcdef|[a-z]+)").is_empty());
@@ -359,11 +334,7 @@ mod tests {
     fn extends_short_literals() {
         let extended = literals("sk-[a-z0-9]{20}");
         assert_eq!(extended.len(), 36);
-        assert!(
-            extended
-                .iter()
-                .all(|l| l.starts_with("sk-") && l.len() == 4)
-        );
+        assert!(extended.iter().all(|l| l.starts_with("sk-") && l.len() == 4));
     }
 
     #[test]
@@ -375,9 +346,6 @@ mod tests {
     #[test]
     fn counts_digits_and_finds_a_rare_byte() {
         assert_eq!(min_digits(&hir(r"(?:4\d{3}|5[1-5]\d{2})[ -]?\d{4}")), 8);
-        assert_eq!(
-            rare_byte(&hir("[a-z]{1,64}@[a-z]+")),
-            Some((b'@', Some(65)))
-        );
+        assert_eq!(rare_byte(&hir("[a-z]{1,64}@[a-z]+")), Some((b'@', Some(65))));
     }
 }

@@ -74,14 +74,8 @@ const COMMON: &[&str] = &[
 /// Expected occurrences of one literal per byte of ordinary traffic.
 fn cost(literal: &[u8]) -> f64 {
     let by_letters: f64 = literal.iter().map(|b| frequency(*b)).product();
-    let common = COMMON
-        .iter()
-        .any(|word| memchr::memmem::find(word.as_bytes(), literal).is_some());
-    if common {
-        by_letters + 1e-4
-    } else {
-        by_letters
-    }
+    let common = COMMON.iter().any(|word| memchr::memmem::find(word.as_bytes(), literal).is_some());
+    if common { by_letters + 1e-4 } else { by_letters }
 }
 
 /// How often a byte (lower case) occurs in ordinary traffic: English, code, JSON and some base64, rounded.

@@ -9,11 +9,8 @@ use crate::template;
 
 /// Runs all examples; `origins` are those of the set's rules, in its order.
 pub(super) fn examples(set: &RuleSet, origins: &[Origin<'_>], errors: &mut Vec<CompileError>) {
-    let mut bench = Bench {
-        set,
-        parser: Parser::new(ParseLimits::default()),
-        scanner: Scanner::new(),
-    };
+    let mut bench =
+        Bench { set, parser: Parser::new(ParseLimits::default()), scanner: Scanner::new() };
     for ((index, rule), origin) in (0_u32..).zip(set.rules()).zip(origins) {
         let own = RuleIx(index);
         for (at, example) in rule.tests().matches.iter().enumerate() {
@@ -90,9 +87,7 @@ impl Bench<'_> {
         let (set, scanner) = (self.set, &mut self.scanner);
         let scanned = self
             .parser
-            .parse(message.to_string().as_bytes(), |message| {
-                scanner.scan_example(set, message)
-            });
+            .parse(message.to_string().as_bytes(), |message| scanner.scan_example(set, message));
         let mut rules = scanned.map_err(|error| error.to_string())?;
         rules.sort_unstable();
         rules.dedup();

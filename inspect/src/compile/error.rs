@@ -70,14 +70,7 @@ pub struct CompileError {
 
 impl fmt::Display for CompileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            code,
-            file,
-            line,
-            column,
-            message,
-            label,
-        } = self;
+        let Self { code, file, line, column, message, label } = self;
         write!(f, "{file}:{line}:{column}: {} ", code.as_str())?;
         if !label.is_empty() {
             write!(f, "{label}: ")?;

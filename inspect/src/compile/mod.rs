@@ -62,11 +62,7 @@ impl RuleSet {
     /// Every error of all files at once, in the order of files and lines.
     pub fn compile(files: &[RuleFile<'_>]) -> Result<Self, CompileErrors> {
         let (set, errors) = Self::compile_partly(files);
-        if errors.0.is_empty() {
-            Ok(set)
-        } else {
-            Err(errors)
-        }
+        if errors.0.is_empty() { Ok(set) } else { Err(errors) }
     }
 
     /// The rules that have no errors, and the errors of the others.
@@ -90,15 +86,7 @@ impl RuleSet {
         let rules = read.iter().flat_map(|(file, marks, defs)| {
             defs.iter().enumerate().map(|(index, def)| {
                 let pointer = format!("/rules/{index}");
-                (
-                    Origin {
-                        file,
-                        marks,
-                        pointer,
-                        id: &def.id,
-                    },
-                    def,
-                )
+                (Origin { file, marks, pointer, id: &def.id }, def)
             })
         });
         let set = compile_all(rules, &mut errors);
@@ -119,11 +107,7 @@ impl RuleSet {
     pub(crate) fn compile_unchecked(files: &[RuleFile<'_>]) -> Result<Self, CompileErrors> {
         let (set, mut errors) = Self::compile_partly(files);
         errors.0.retain(|error| error.code != Code::TooFewTests);
-        if errors.0.is_empty() {
-            Ok(set)
-        } else {
-            Err(errors)
-        }
+        if errors.0.is_empty() { Ok(set) } else { Err(errors) }
     }
 
     /// Compiles rules that are in memory already.
@@ -134,20 +118,11 @@ impl RuleSet {
         let marks = Marks::default();
         let mut errors = Vec::new();
         let rules = defs.iter().map(|def| {
-            let origin = Origin {
-                file: "",
-                marks: &marks,
-                pointer: String::new(),
-                id: &def.id,
-            };
+            let origin = Origin { file: "", marks: &marks, pointer: String::new(), id: &def.id };
             (origin, def)
         });
         let set = compile_all(rules, &mut errors);
-        if errors.is_empty() {
-            Ok(set)
-        } else {
-            Err(CompileErrors(errors))
-        }
+        if errors.is_empty() { Ok(set) } else { Err(CompileErrors(errors)) }
     }
 }
 

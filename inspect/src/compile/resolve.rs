@@ -75,10 +75,7 @@ pub(super) fn resolve(
         .collect();
 
     let pattern = compile_regex(&def.pattern, def.unicode, "/pattern", origin, errors);
-    let key = def
-        .key
-        .as_deref()
-        .map(|key| compile_regex(key, def.unicode, "/key", origin, errors));
+    let key = def.key.as_deref().map(|key| compile_regex(key, def.unicode, "/key", origin, errors));
     let (regex, hir) = pattern?;
     let key = match key {
         None => None,
@@ -88,28 +85,19 @@ pub(super) fn resolve(
     let trigger = choose_trigger(def, &hir, key.as_ref().map(|(_, hir)| hir), origin, errors);
     // too few examples make a rule unfit to ship, not unfit to run
     let unfit = |error: &CompileError| error.code != Code::TooFewTests;
-    if errors
-        .get(before..)
-        .is_some_and(|new| new.iter().any(unfit))
-    {
+    if errors.get(before..).is_some_and(|new| new.iter().any(unfit)) {
         return None;
     }
     let properties = hir.properties();
     Some(Rule {
-        secret: regex
-            .capture_names()
-            .position(|name| name == Some("secret")),
+        secret: regex.capture_names().position(|name| name == Some("secret")),
         gate: Gate {
             min_len: properties.minimum_len().unwrap_or(1),
             max_len: properties.maximum_len().filter(|len| *len <= WINDOW_LEN),
             digits: anchor::min_digits(&hir),
             byte: anchor::rare_byte(&hir),
         },
-        keywords: def
-            .keywords
-            .iter()
-            .map(|word| word.to_ascii_lowercase())
-            .collect(),
+        keywords: def.keywords.iter().map(|word| word.to_ascii_lowercase()).collect(),
         def: def.clone(),
         surfaces,
         regex,
@@ -126,10 +114,7 @@ fn plain_fields(def: &RuleDef, origin: &Origin<'_>, errors: &mut Vec<CompileErro
         |code, field: &str, message: &str| errors.push(origin.error(code, field, message));
     let word = |word: &str| {
         word.split('-').all(|part| {
-            !part.is_empty()
-                && part
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+            !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
         })
     };
     if !def.id.contains('.') || def.id.len() > 80 || !def.id.split('.').all(word) {
@@ -140,18 +125,10 @@ fn plain_fields(def: &RuleDef, origin: &Origin<'_>, errors: &mut Vec<CompileErro
         );
     }
     if def.tests.matches.len() < 2 {
-        tell(
-            Code::TooFewTests,
-            "/tests/match",
-            "two or more examples are needed",
-        );
+        tell(Code::TooFewTests, "/tests/match", "two or more examples are needed");
     }
     if def.tests.no_match.len() < 2 {
-        tell(
-            Code::TooFewTests,
-            "/tests/no_match",
-            "two or more counter-examples are needed",
-        );
+        tell(Code::TooFewTests, "/tests/no_match", "two or more counter-examples are needed");
     }
     if !(1..=4).contains(&def.paranoia) {
         tell(Code::OutOfRange, "/paranoia", "paranoia is 1 to 4");
@@ -159,15 +136,8 @@ fn plain_fields(def: &RuleDef, origin: &Origin<'_>, errors: &mut Vec<CompileErro
     if def.rev == 0 {
         tell(Code::OutOfRange, "/rev", "revisions start at 1");
     }
-    if def
-        .window
-        .is_some_and(|window| window > MAX_WINDOW || def.keywords.is_empty())
-    {
-        tell(
-            Code::OutOfRange,
-            "/window",
-            "a window needs keywords and is at most 65536",
-        );
+    if def.window.is_some_and(|window| window > MAX_WINDOW || def.keywords.is_empty()) {
+        tell(Code::OutOfRange, "/window", "a window needs keywords and is at most 65536");
     }
     if def.keywords.iter().any(String::is_empty) {
         tell(Code::OutOfRange, "/keywords", "a keyword is empty");
@@ -220,16 +190,8 @@ fn resolve_allow(
     Allow {
         target: allow.target,
         regexes,
-        stopwords: allow
-            .stopwords
-            .iter()
-            .map(|w| w.to_ascii_lowercase())
-            .collect(),
-        hashes: allow
-            .hashes
-            .iter()
-            .map(|h| h.to_ascii_lowercase())
-            .collect(),
+        stopwords: allow.stopwords.iter().map(|w| w.to_ascii_lowercase()).collect(),
+        hashes: allow.hashes.iter().map(|h| h.to_ascii_lowercase()).collect(),
     }
 }
 
@@ -257,22 +219,12 @@ fn compile_regex(
         Ok(hir) => hir,
         Err(regex_syntax::Error::Parse(error)) => {
             let column = error.span().start.offset + 1;
-            return tell(
-                Code::BadRegex,
-                format!("{}, at character {column}", error.kind()),
-            );
+            return tell(Code::BadRegex, format!("{}, at character {column}", error.kind()));
         }
         Err(regex_syntax::Error::Translate(error)) => {
             let column = error.span().start.offset + 1;
-            let hint = if unicode {
-                ""
-            } else {
-                " (without `unicode: true`)"
-            };
-            return tell(
-                Code::BadRegex,
-                format!("{}{hint}, at character {column}", error.kind()),
-            );
+            let hint = if unicode { "" } else { " (without `unicode: true`)" };
+            return tell(Code::BadRegex, format!("{}{hint}, at character {column}", error.kind()));
         }
         Err(_) => return tell(Code::BadRegex, "the regex cannot be read".to_owned()),
     };
@@ -283,17 +235,13 @@ fn compile_regex(
             "the byte 0xFF separates texts; end the class at \\xFE".to_owned(),
         );
     }
-    let built = RegexBuilder::new(pattern)
-        .unicode(unicode)
-        .size_limit(REGEX_SIZE)
-        .nest_limit(100)
-        .build();
+    let built =
+        RegexBuilder::new(pattern).unicode(unicode).size_limit(REGEX_SIZE).nest_limit(100).build();
     match built {
         Ok(regex) => Some((regex, hir)),
-        Err(regex::Error::CompiledTooBig(limit)) => tell(
-            Code::TooLarge,
-            format!("the compiled regex is larger than {limit} bytes"),
-        ),
+        Err(regex::Error::CompiledTooBig(limit)) => {
+            tell(Code::TooLarge, format!("the compiled regex is larger than {limit} bytes"))
+        }
         Err(_) => tell(Code::BadRegex, "the regex cannot be compiled".to_owned()),
     }
 }
@@ -318,11 +266,7 @@ fn secret_can_be_empty(hir: &Hir) -> bool {
     match hir.kind() {
         HirKind::Capture(capture) => {
             let own = capture.name.as_deref() == Some("secret")
-                && capture
-                    .sub
-                    .properties()
-                    .minimum_len()
-                    .is_none_or(|len| len == 0);
+                && capture.sub.properties().minimum_len().is_none_or(|len| len == 0);
             own || secret_can_be_empty(&capture.sub)
         }
         HirKind::Repetition(repetition) => secret_can_be_empty(&repetition.sub),

@@ -196,10 +196,7 @@ impl RuleSet {
                 }
             };
             for literal in &anchors.literals {
-                literals
-                    .entry(literal.clone())
-                    .or_default()
-                    .push((RuleIx(index), role));
+                literals.entry(literal.clone()).or_default().push((RuleIx(index), role));
             }
         }
         let (literals, uses): (Vec<_>, Vec<_>) = literals.into_iter().unzip();

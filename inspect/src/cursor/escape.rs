@@ -15,11 +15,7 @@ pub(crate) struct Escapes<'a> {
 impl<'a> Escapes<'a> {
     /// Walks `raw`, a string's content without its quotes.
     pub(crate) fn new(raw: &'a [u8]) -> Self {
-        Self {
-            raw,
-            at: 0,
-            text: 0,
-        }
+        Self { raw, at: 0, text: 0 }
     }
 
     /// The raw range that stands for the unescaped `range`, widened to whole characters. Ranges can only be asked for
@@ -95,9 +91,7 @@ impl<'a> Escapes<'a> {
 }
 
 fn hex4(digits: &[u8]) -> Option<u32> {
-    digits.iter().try_fold(0, |value, digit| {
-        Some(value * 16 + char::from(*digit).to_digit(16)?)
-    })
+    digits.iter().try_fold(0, |value, digit| Some(value * 16 + char::from(*digit).to_digit(16)?))
 }
 
 #[cfg(test)]

@@ -23,11 +23,7 @@ pub(crate) struct Tokens<'a> {
 impl<'a> Tokens<'a> {
     /// Walks `raw`, which the parser has accepted.
     pub(crate) fn new(raw: &'a [u8]) -> Self {
-        Self {
-            raw,
-            at: 0,
-            next: 0,
-        }
+        Self { raw, at: 0, next: 0 }
     }
 
     /// The raw range of node `node`, without the quotes of a string. Nodes can only be asked for in rising order.

@@ -17,14 +17,9 @@ pub fn split_batch(
         return Ok(None);
     }
     if raw.len() > limits.max_bytes {
-        return Err(ParseError::TooLarge {
-            len: raw.len(),
-            limit: limits.max_bytes,
-        });
+        return Err(ParseError::TooLarge { len: raw.len(), limit: limits.max_bytes });
     }
-    let syntax = |detail: &str| ParseError::Syntax {
-        detail: detail.to_owned(),
-    };
+    let syntax = |detail: &str| ParseError::Syntax { detail: detail.to_owned() };
     let mut items: Vec<Range<usize>> = Vec::new();
     let mut depth = 0_usize;
     let mut start = 0;
@@ -43,9 +38,7 @@ pub fn split_batch(
                 depth += 1;
                 // the batch itself is one level more than its elements may have
                 if depth > limits.max_depth.saturating_add(1) {
-                    return Err(ParseError::TooDeep {
-                        limit: limits.max_depth,
-                    });
+                    return Err(ParseError::TooDeep { limit: limits.max_depth });
                 }
                 if depth == 1 {
                     start = at;
@@ -61,9 +54,7 @@ pub fn split_batch(
                     closed = depth == 0;
                     if item.is_empty() {
                         return Err(if closed && items.is_empty() {
-                            ParseError::NotAMessage {
-                                reason: "an empty batch",
-                            }
+                            ParseError::NotAMessage { reason: "an empty batch" }
                         } else {
                             syntax("an empty batch element")
                         });

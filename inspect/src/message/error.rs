@@ -13,11 +13,7 @@ pub struct ParseLimits {
 
 impl Default for ParseLimits {
     fn default() -> Self {
-        Self {
-            max_bytes: 4 * 1024 * 1024,
-            max_depth: 64,
-            max_values: 200_000,
-        }
+        Self { max_bytes: 4 * 1024 * 1024, max_depth: 64, max_values: 200_000 }
     }
 }
 

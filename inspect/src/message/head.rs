@@ -49,10 +49,7 @@ fn span(nodes: &[Node<'_>], at: usize) -> usize {
 
 /// The value of member `key` of the object at `at`; the last one when repeated.
 pub(crate) fn member(nodes: &[Node<'_>], at: usize, key: &str) -> Option<usize> {
-    members(nodes, at)
-        .filter(|(k, _)| *k == key)
-        .last()
-        .map(|(_, value)| value)
+    members(nodes, at).filter(|(k, _)| *k == key).last().map(|(_, value)| value)
 }
 
 /// Finds each of `names` among the members at `at`, refusing repeats.

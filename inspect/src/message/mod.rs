@@ -217,9 +217,7 @@ impl<'a> Message<'a> {
     /// The value at a path of object members from the root. Of repeated members the last counts, as in most readers.
     #[must_use]
     pub fn get(&self, path: &[&str]) -> Option<Scalar<'a>> {
-        let at = path
-            .iter()
-            .try_fold(0, |at, key| member(self.nodes, at, key))?;
+        let at = path.iter().try_fold(0, |at, key| member(self.nodes, at, key))?;
         self.nodes.get(at).map(Scalar::of)
     }
 
@@ -229,11 +227,7 @@ impl<'a> Message<'a> {
             let Some(Node::String(text)) = self.nodes.get(entry.node as usize) else {
                 return None;
             };
-            let kind = if entry.is_key {
-                ValueKind::Key
-            } else {
-                ValueKind::String
-            };
+            let kind = if entry.is_key { ValueKind::Key } else { ValueKind::String };
             Some(Text { text, kind })
         })
     }

@@ -35,9 +35,7 @@ struct Open {
 
 impl std::fmt::Debug for Parser {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Parser")
-            .field("limits", &self.limits)
-            .finish_non_exhaustive()
+        f.debug_struct("Parser").field("limits", &self.limits).finish_non_exhaustive()
     }
 }
 
@@ -66,26 +64,20 @@ impl Parser {
         f: impl FnOnce(&Message<'_>) -> R,
     ) -> Result<R, ParseError> {
         let mut tape = std::mem::replace(&mut self.tape, Tape(Vec::new())).reset();
-        let result = parse_into(
-            &self.limits,
-            raw,
-            &mut self.scratch,
-            &mut self.buffers,
-            &mut tape,
-        )
-        .and_then(|()| {
-            let head = head::read(&tape.0)?;
-            let long_numbers =
-                fill_arena(&tape.0, &mut self.arena, &mut self.entries, &mut self.open);
-            Ok(f(&Message {
-                raw,
-                nodes: &tape.0,
-                arena: &self.arena,
-                entries: &self.entries,
-                head,
-                long_numbers,
-            }))
-        });
+        let result = parse_into(&self.limits, raw, &mut self.scratch, &mut self.buffers, &mut tape)
+            .and_then(|()| {
+                let head = head::read(&tape.0)?;
+                let long_numbers =
+                    fill_arena(&tape.0, &mut self.arena, &mut self.entries, &mut self.open);
+                Ok(f(&Message {
+                    raw,
+                    nodes: &tape.0,
+                    arena: &self.arena,
+                    entries: &self.entries,
+                    head,
+                    long_numbers,
+                }))
+            });
         self.tape = tape.reset();
         self.trim();
         result
@@ -117,14 +109,9 @@ fn parse_into<'s>(
     buffers: &mut Buffers,
     tape: &mut Tape<'s>,
 ) -> Result<(), ParseError> {
-    let too_many = ParseError::TooManyValues {
-        limit: limits.max_values,
-    };
+    let too_many = ParseError::TooManyValues { limit: limits.max_values };
     if raw.len() > limits.max_bytes {
-        return Err(ParseError::TooLarge {
-            len: raw.len(),
-            limit: limits.max_bytes,
-        });
+        return Err(ParseError::TooLarge { len: raw.len(), limit: limits.max_bytes });
     }
     // Only a message with this many bytes can hold more values than allowed; a tape of two million nodes would
     // otherwise be built before it could be refused.
@@ -170,18 +157,12 @@ fn count_values(raw: &[u8]) -> usize {
 /// simd-json's error in our words; its messages may quote a character of the input, so only its type is told.
 fn refusal(limits: &ParseLimits, raw: &[u8], error: &simd_json::Error) -> ParseError {
     if let ErrorType::DepthLimitExceeded = error.error() {
-        return ParseError::TooDeep {
-            limit: limits.max_depth,
-        };
+        return ParseError::TooDeep { limit: limits.max_depth };
     }
     if let Err(bad) = std::str::from_utf8(raw) {
-        return ParseError::Utf8 {
-            offset: bad.valid_up_to(),
-        };
+        return ParseError::Utf8 { offset: bad.valid_up_to() };
     }
-    ParseError::Syntax {
-        detail: format!("{:?} near byte {}", error.error(), error.index()),
-    }
+    ParseError::Syntax { detail: format!("{:?} near byte {}", error.error(), error.index()) }
 }
 
 /// Whether a node is a number of nine digits or more before its point.
@@ -206,12 +187,7 @@ fn fill_arena(
     open.clear();
     let mut long_numbers = false;
     // The innermost container is kept in a local: the stack is touched only where containers open and close.
-    let mut inside = Open {
-        end: usize::MAX,
-        is_object: false,
-        key: NO_KEY,
-        key_next: false,
-    };
+    let mut inside = Open { end: usize::MAX, is_object: false, key: NO_KEY, key_next: false };
     for (at, node) in nodes.iter().enumerate() {
         while at >= inside.end {
             match open.pop() {
@@ -241,12 +217,7 @@ fn fill_arena(
             Node::Object { count, .. } | Node::Array { count, .. } => {
                 let is_object = matches!(node, Node::Object { .. });
                 open.push(inside);
-                inside = Open {
-                    end: at + 1 + count,
-                    is_object,
-                    key: above,
-                    key_next: true,
-                };
+                inside = Open { end: at + 1 + count, is_object, key: above, key_next: true };
             }
             Node::Static(_) => long_numbers |= is_long(node),
         }

@@ -16,10 +16,7 @@ impl Pass<'_, '_, '_> {
             if !is_long(node) {
                 continue;
             }
-            let Some(text) = tokens
-                .seek(index)
-                .and_then(|range| message.raw().get(range))
-            else {
+            let Some(text) = tokens.seek(index).and_then(|range| message.raw().get(range)) else {
                 return;
             };
             if text.len() > self.budget {
@@ -90,21 +87,14 @@ impl Pass<'_, '_, '_> {
                 region.end = region.end.max(more.end);
                 next += 1;
             }
-            self.look(
-                piece,
-                region.rule,
-                region.start as usize,
-                region.end as usize,
-            );
+            self.look(piece, region.rule, region.start as usize, region.end as usize);
         }
         self.slow_piece(piece);
     }
 
     /// A text of its own.
     pub(super) fn alone(&mut self, text: &str) {
-        let cut = (0..=text.len().min(self.budget))
-            .rev()
-            .find(|cut| text.is_char_boundary(*cut));
+        let cut = (0..=text.len().min(self.budget)).rev().find(|cut| text.is_char_boundary(*cut));
         let kept = text.get(..cut.unwrap_or(0)).unwrap_or("");
         self.truncated |= kept.len() < text.len();
         self.work = self.work.max(kept.len().saturating_mul(WORK_PER_BYTE));

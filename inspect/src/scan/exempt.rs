@@ -13,24 +13,12 @@ pub(super) fn is_opaque(path: &[&str], nodes: &[Node<'_>], parent: Option<usize>
             "progressToken" | "cursor" | "requestState" | "taskId" | "protocolVersion"
             | "requestId",
         ]
-        | [
-            "result",
-            "nextCursor" | "requestState" | "taskId" | "protocolVersion",
-        ]
+        | ["result", "nextCursor" | "requestState" | "taskId" | "protocolVersion"]
         | ["result", "task", "taskId"]
         | ["result", "tasks", _, "taskId"]
         | ["result", "supportedVersions", _]
-        | [
-            "params",
-            "_meta",
-            "progressToken" | "io.modelcontextprotocol/protocolVersion",
-        ]
-        | [
-            "params" | "result",
-            "_meta",
-            "io.modelcontextprotocol/related-task",
-            "taskId",
-        ] => true,
+        | ["params", "_meta", "progressToken" | "io.modelcontextprotocol/protocolVersion"]
+        | ["params" | "result", "_meta", "io.modelcontextprotocol/related-task", "taskId"] => true,
         [before @ .., "mimeType"] => is_content(before),
         [before @ .., "blob"] => is_content(before),
         [before @ .., "data"] => {

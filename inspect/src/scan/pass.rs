@@ -157,17 +157,12 @@ impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
         let mut at = 0;
         for hit in self.rules.filter().hits(arena) {
             // hits come by rising end, and no literal crosses a separator
-            while entries
-                .get(at + 1)
-                .is_some_and(|next| (next.start as usize) < hit.end)
-            {
+            while entries.get(at + 1).is_some_and(|next| (next.start as usize) < hit.end) {
                 at += 1;
             }
             let Some(entry) = entries.get(at) else { return };
             let text = entry.start as usize;
-            let end = entries
-                .get(at + 1)
-                .map_or(arena.len(), |next| next.start as usize);
+            let end = entries.get(at + 1).map_or(arena.len(), |next| next.start as usize);
             let Some(start) = hit.start.checked_sub(text) else {
                 continue;
             };
@@ -221,18 +216,12 @@ impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
 
     pub(super) fn push(&mut self, text: usize, rule: RuleIx, start: usize, end: usize) {
         let cast = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let region = Region {
-            text: cast(text),
-            rule,
-            start: cast(start),
-            end: cast(end),
-        };
+        let region = Region { text: cast(text), rule, start: cast(start), end: cast(end) };
         let Some(last) = self.memory.last.get_mut(rule.index()) else {
             return;
         };
-        if let Some(before) = last
-            .checked_sub(1)
-            .and_then(|at| self.memory.regions.get_mut(at as usize))
+        if let Some(before) =
+            last.checked_sub(1).and_then(|at| self.memory.regions.get_mut(at as usize))
             && before.text == region.text
             && region.start <= before.end
         {
@@ -266,11 +255,7 @@ impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
             text: text.as_bytes(),
             node: entry.node,
             key: string(entry.key),
-            kind: if entry.is_key {
-                ValueKind::Key
-            } else {
-                ValueKind::String
-            },
+            kind: if entry.is_key { ValueKind::Key } else { ValueKind::String },
         })
     }
 
@@ -297,12 +282,7 @@ impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
                 next += 1;
             }
             if let Some(piece) = Self::piece(message, entries, limit, at) {
-                self.look(
-                    &piece,
-                    region.rule,
-                    region.start as usize,
-                    region.end as usize,
-                );
+                self.look(&piece, region.rule, region.start as usize, region.end as usize);
             }
         }
         next

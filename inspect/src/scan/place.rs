@@ -19,10 +19,7 @@ impl Pass<'_, '_, '_> {
         let truncated = self.truncated;
         let found = &mut self.memory.found;
         if found.is_empty() {
-            return Scan {
-                findings: Vec::new(),
-                truncated,
-            };
+            return Scan { findings: Vec::new(), truncated };
         }
         found.sort_by_key(|found| (found.node, found.range.start, found.range.end, found.rule));
         let raw = message.raw();
@@ -45,16 +42,10 @@ impl Pass<'_, '_, '_> {
                 _ => escapes.map(&found.range),
             };
             let inside = inside.unwrap_or(0..range.len());
-            let span = Span {
-                start: range.start + inside.start,
-                end: range.start + inside.end,
-            };
+            let span = Span { start: range.start + inside.start, end: range.start + inside.end };
             findings.push(finding(self.rules, found, span));
         }
-        Scan {
-            findings,
-            truncated,
-        }
+        Scan { findings, truncated }
     }
 
     /// The same for a text of its own: offsets are what they are.
@@ -64,18 +55,12 @@ impl Pass<'_, '_, '_> {
             .found
             .drain(..)
             .map(|found| {
-                let span = Span {
-                    start: found.range.start,
-                    end: found.range.end,
-                };
+                let span = Span { start: found.range.start, end: found.range.end };
                 finding(self.rules, found, span)
             })
             .collect();
         findings.sort_by_key(|finding| (finding.spans.first().copied(), finding.rule));
-        Scan {
-            findings,
-            truncated: self.truncated,
-        }
+        Scan { findings, truncated: self.truncated }
     }
 }
 

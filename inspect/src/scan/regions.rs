@@ -36,12 +36,7 @@ pub(super) fn window(rule: &Rule, start: usize, end: usize, len: usize) -> (usiz
 /// Writes the places of all ASCII digits into `places`.
 pub(super) fn digits(text: &[u8], places: &mut Vec<u32>) {
     places.clear();
-    places.extend(
-        (0_u32..)
-            .zip(text)
-            .filter(|(_, b)| b.is_ascii_digit())
-            .map(|(at, _)| at),
-    );
+    places.extend((0_u32..).zip(text).filter(|(_, b)| b.is_ascii_digit()).map(|(at, _)| at));
 }
 
 /// The parts of a text where `least` digits stand within `max_len` bytes, given the places of its digits.

@@ -19,17 +19,9 @@ fn rules() -> RuleSet {
         ),
         rule("tool", "lure me", "surfaces: [tool@in]"),
         rule("random", "rnd_(?P<secret>[a-z0-9]{16})", "entropy: 3.0"),
-        rule(
-            "line",
-            "leak=[a-z]+",
-            "allow: {target: line, regexes: ['^# ']}"
-        ),
+        rule("line", "leak=[a-z]+", "allow: {target: line, regexes: ['^# ']}"),
     );
-    RuleSet::compile_unchecked(&[RuleFile {
-        name: "t.yaml",
-        text: &text,
-    }])
-    .unwrap()
+    RuleSet::compile_unchecked(&[RuleFile { name: "t.yaml", text: &text }]).unwrap()
 }
 
 const TO_CLIENT: Subject<'_> = Subject {
@@ -44,9 +36,7 @@ const TO_CLIENT: Subject<'_> = Subject {
 fn scan(message: &Value, subject: &Subject<'_>) -> Scan {
     let raw = message.to_string();
     let run = |message: &Message<'_>| Scanner::new().scan(&rules(), message, subject);
-    Parser::new(ParseLimits::default())
-        .parse(raw.as_bytes(), run)
-        .unwrap()
+    Parser::new(ParseLimits::default()).parse(raw.as_bytes(), run).unwrap()
 }
 
 fn result(result: &Value) -> Value {
@@ -54,11 +44,7 @@ fn result(result: &Value) -> Value {
 }
 
 fn paths(message: &Value, subject: &Subject<'_>) -> Vec<String> {
-    scan(message, subject)
-        .findings
-        .into_iter()
-        .map(|f| f.path)
-        .collect()
+    scan(message, subject).findings.into_iter().map(|f| f.path).collect()
 }
 
 #[test]
@@ -86,34 +72,16 @@ fn opaque_values_are_exempt_only_where_the_protocol_puts_them() {
         "requestState": "zqxj1", "_meta": { "progressToken": "zqxj1" },
         "arguments": { "cursor": "zqxj1", "id": "zqxj1" },
     } });
-    let subject = Subject {
-        direction: Direction::ToServer,
-        ..TO_CLIENT
-    };
-    assert_eq!(
-        paths(&call, &subject),
-        ["/params/arguments/cursor", "/params/arguments/id"]
-    );
+    let subject = Subject { direction: Direction::ToServer, ..TO_CLIENT };
+    assert_eq!(paths(&call, &subject), ["/params/arguments/cursor", "/params/arguments/id"]);
 }
 
 #[test]
 fn rules_keep_to_their_surfaces() {
     let listed = result(&json!({ "tools": [{ "name": "x", "description": "lure me" }] }));
-    let list = Subject {
-        method: Some("tools/list"),
-        ..TO_CLIENT
-    };
+    let list = Subject { method: Some("tools/list"), ..TO_CLIENT };
     assert_eq!(paths(&listed, &list), ["/result/tools/0/description"]);
-    assert!(
-        paths(
-            &listed,
-            &Subject {
-                direction: Direction::ToServer,
-                ..list
-            }
-        )
-        .is_empty()
-    );
+    assert!(paths(&listed, &Subject { direction: Direction::ToServer, ..list }).is_empty());
     assert!(paths(&listed, &TO_CLIENT).is_empty());
 }
 
@@ -122,16 +90,7 @@ fn conditions_after_the_regex() {
     let message = |text: &str| result(&json!({ "content": [{ "type": "text", "text": text }] }));
     let count = |text: &str, subject: &Subject<'_>| scan(&message(text), subject).findings.len();
     assert_eq!(count("zqxj1", &TO_CLIENT), 1);
-    assert_eq!(
-        count(
-            "zqxj1",
-            &Subject {
-                server: "trusted",
-                ..TO_CLIENT
-            }
-        ),
-        0
-    );
+    assert_eq!(count("zqxj1", &Subject { server: "trusted", ..TO_CLIENT }), 0);
     assert_eq!(count("zqxj1001", &TO_CLIENT), 0);
     assert_eq!(count("rnd_aaaaaaaaaaaaaaaa", &TO_CLIENT), 0);
     assert_eq!(count("rnd_a1b2c3d4e5f6g7h8", &TO_CLIENT), 1);
@@ -144,23 +103,11 @@ fn scans_end_at_their_limits() {
         &json!({ "content": [{ "type": "text", "text": "zqxj1 ".repeat(2 * MAX_FINDINGS) }] }),
     );
     let flooded = scan(&many, &TO_CLIENT);
-    assert_eq!(
-        (flooded.findings.len(), flooded.truncated),
-        (MAX_FINDINGS, true)
-    );
-    let tight = Subject {
-        budget: 100,
-        ..TO_CLIENT
-    };
+    assert_eq!((flooded.findings.len(), flooded.truncated), (MAX_FINDINGS, true));
+    let tight = Subject { budget: 100, ..TO_CLIENT };
     let cut = scan(&many, &tight);
     assert!(cut.truncated && cut.findings.len() < 20);
-    let none = scan(
-        &many,
-        &Subject {
-            budget: 0,
-            ..TO_CLIENT
-        },
-    );
+    let none = scan(&many, &Subject { budget: 0, ..TO_CLIENT });
     assert!(none.truncated && none.findings.is_empty());
 }
 

@@ -59,10 +59,8 @@ impl Pass<'_, '_, '_> {
                 let before = before.unwrap_or(max);
                 let mut part: Option<(usize, usize)> = None;
                 for at in memchr::memchr_iter(byte, piece.text) {
-                    let (from, to) = (
-                        (at + 1).saturating_sub(before),
-                        (at + max).min(piece.text.len()),
-                    );
+                    let (from, to) =
+                        ((at + 1).saturating_sub(before), (at + max).min(piece.text.len()));
                     match &mut part {
                         Some((_, end)) if from <= *end => *end = to,
                         _ => {
@@ -109,12 +107,7 @@ impl Pass<'_, '_, '_> {
             let whole = found.range();
             let secret = rule
                 .secret
-                .and_then(|group| {
-                    rule.regex
-                        .captures_at(text, at)?
-                        .get(group)
-                        .map(|m| m.range())
-                })
+                .and_then(|group| rule.regex.captures_at(text, at)?.get(group).map(|m| m.range()))
                 .unwrap_or_else(|| whole.clone());
             at = whole.end.max(at + 1);
             if self.holds(rule, piece, &whole, &secret) {
@@ -144,23 +137,13 @@ impl Pass<'_, '_, '_> {
         let keyword = || {
             rule.keywords.iter().any(|word| {
                 near().is_some_and(|near| contains(near, word.as_bytes()))
-                    || piece
-                        .key
-                        .is_some_and(|key| contains(key.as_bytes(), word.as_bytes()))
+                    || piece.key.is_some_and(|key| contains(key.as_bytes(), word.as_bytes()))
             })
         };
         (rule.keywords.is_empty() || keyword())
-            && rule
-                .validator
-                .is_none_or(|validator| validator.check(value))
-            && rule
-                .def
-                .entropy
-                .is_none_or(|least| validate::entropy(value) >= least)
-            && !rule
-                .allow
-                .iter()
-                .any(|allow| self.is_allowed(allow, piece, whole, value))
+            && rule.validator.is_none_or(|validator| validator.check(value))
+            && rule.def.entropy.is_none_or(|least| validate::entropy(value) >= least)
+            && !rule.allow.iter().any(|allow| self.is_allowed(allow, piece, whole, value))
     }
 
     fn is_allowed(
@@ -185,10 +168,7 @@ impl Pass<'_, '_, '_> {
             AllowTarget::Server => self.subject.server.as_bytes(),
         };
         allow.regexes.iter().any(|regex| regex.is_match(target))
-            || allow
-                .stopwords
-                .iter()
-                .any(|word| contains(target, word.as_bytes()))
+            || allow.stopwords.iter().any(|word| contains(target, word.as_bytes()))
             || (!allow.hashes.is_empty() && allow.hashes.contains(&hex(&Sha256::digest(target))))
     }
 
@@ -203,11 +183,7 @@ impl Pass<'_, '_, '_> {
                 let words = self.memory.path.words(nodes);
                 let method = self.subject.method;
                 let surface = surface_of(message.kind(), self.direction(), method, &words);
-                let fits = self
-                    .rules
-                    .rule(ix)
-                    .surfaces()
-                    .has(surface, self.direction());
+                let fits = self.rules.rule(ix).surfaces().has(surface, self.direction());
                 let parent = self.memory.path.parent();
                 if !fits
                     || (piece.kind != ValueKind::Key && exempt::is_opaque(&words, nodes, parent))
@@ -218,9 +194,7 @@ impl Pass<'_, '_, '_> {
                 let found = &self.memory.found;
                 let hidden = |key: u32| {
                     (piece.kind == ValueKind::Key && key == piece.node)
-                        || found
-                            .iter()
-                            .any(|f| f.kind == ValueKind::Key && f.node == key)
+                        || found.iter().any(|f| f.kind == ValueKind::Key && f.node == key)
                 };
                 (surface, self.memory.path.pointer(nodes, hidden))
             }
@@ -246,16 +220,11 @@ fn contains(text: &[u8], word: &[u8]) -> bool {
         return true;
     };
     let mut from = 0;
-    while let Some(at) = memchr::memchr2(
-        *first,
-        first.to_ascii_uppercase(),
-        text.get(from..).unwrap_or(&[]),
-    ) {
+    while let Some(at) =
+        memchr::memchr2(*first, first.to_ascii_uppercase(), text.get(from..).unwrap_or(&[]))
+    {
         let start = from + at;
-        if text
-            .get(start..start + word.len())
-            .is_some_and(|part| part.eq_ignore_ascii_case(word))
-        {
+        if text.get(start..start + word.len()).is_some_and(|part| part.eq_ignore_ascii_case(word)) {
             return true;
         }
         from = start + 1;

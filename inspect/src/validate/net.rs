@@ -1,12 +1,10 @@
 //! Network addresses.
 
-use std::net::Ipv4Addr;
+use core::net::Ipv4Addr;
 
 /// Public: not private, shared, loopback, link-local, multicast, reserved, or for documentation and benchmarks.
 pub(super) fn ipv4_public(text: &[u8]) -> bool {
-    let address = std::str::from_utf8(text)
-        .ok()
-        .and_then(|text| text.parse::<Ipv4Addr>().ok());
+    let address = std::str::from_utf8(text).ok().and_then(|text| text.parse::<Ipv4Addr>().ok());
     let Some(address) = address else {
         return false;
     };

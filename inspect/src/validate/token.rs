@@ -13,10 +13,7 @@ pub(super) fn jwt(text: &[u8]) -> bool {
         return false;
     };
     let header: Option<serde_json::Value> = serde_json::from_slice(&header).ok();
-    let alg = header
-        .as_ref()
-        .and_then(|h| h.get("alg"))
-        .and_then(|a| a.as_str());
+    let alg = header.as_ref().and_then(|h| h.get("alg")).and_then(|a| a.as_str());
     alg.is_some_and(|alg| !alg.is_empty()) && !payload.is_empty()
 }
 
@@ -61,11 +58,7 @@ pub(super) fn github(text: &[u8]) -> bool {
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0_u32, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            if crc & 1 == 1 {
-                crc >> 1 ^ 0xEDB8_8320
-            } else {
-                crc >> 1
-            }
+            if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 }
         })
     })
 }

@@ -57,13 +57,7 @@ pub struct Located {
 
 impl fmt::Display for Located {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            file,
-            line,
-            column,
-            message,
-            ..
-        } = self;
+        let Self { file, line, column, message, .. } = self;
         write!(f, "{file}:{line}:{column}: {message}")
     }
 }
@@ -80,11 +74,7 @@ pub fn from_str<T: DeserializeOwned>(
     env: Option<Env<'_>>,
 ) -> Result<(T, Marks), Vec<Located>> {
     match read_partly(file, text, env) {
-        Partly {
-            value: Some(value),
-            marks,
-            errors,
-        } if errors.is_empty() => Ok((value, marks)),
+        Partly { value: Some(value), marks, errors } if errors.is_empty() => Ok((value, marks)),
         Partly { errors, .. } => Err(errors),
     }
 }
@@ -123,11 +113,7 @@ pub(crate) fn read_partly<T: DeserializeOwned>(
         tree.marks(&mut String::new(), &mut marks.at);
     }
     errors.sort_by_key(|error| (error.line, error.column));
-    Partly {
-        value,
-        marks,
-        errors,
-    }
+    Partly { value, marks, errors }
 }
 
 /// Records an error at a place and path; tells whether more may follow.

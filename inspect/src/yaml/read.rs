@@ -23,11 +23,7 @@ struct Open {
 /// Reads the only document of `text`; `None` when it is no YAML at all.
 pub(super) fn read(text: &str, env: Option<Env<'_>>, tell: &mut Tell<'_>) -> Option<Tree> {
     if text.len() > MAX_BYTES {
-        tell(
-            (1, 1),
-            String::new(),
-            format!("longer than {MAX_BYTES} bytes"),
-        );
+        tell((1, 1), String::new(), format!("longer than {MAX_BYTES} bytes"));
         return None;
     }
     let mut parser = Parser::new_from_str(text);
@@ -38,11 +34,7 @@ pub(super) fn read(text: &str, env: Option<Env<'_>>, tell: &mut Tell<'_>) -> Opt
         let (event, span) = match event {
             Ok(event) => event,
             Err(error) => {
-                tell(
-                    place(error.marker()),
-                    String::new(),
-                    error.info().to_owned(),
-                );
+                tell(place(error.marker()), String::new(), error.info().to_owned());
                 return None;
             }
         };
@@ -62,11 +54,7 @@ pub(super) fn read(text: &str, env: Option<Env<'_>>, tell: &mut Tell<'_>) -> Opt
                     tell(at, String::new(), message);
                     Value::Null
                 });
-                Tree {
-                    place: at,
-                    data: Data::Scalar(value),
-                    told,
-                }
+                Tree { place: at, data: Data::Scalar(value), told }
             }
             Event::SequenceStart(anchor, ref tag) | Event::MappingStart(anchor, ref tag) => {
                 if anchor != 0 {
@@ -82,19 +70,11 @@ pub(super) fn read(text: &str, env: Option<Env<'_>>, tell: &mut Tell<'_>) -> Opt
                     Event::SequenceStart(..) => Data::Seq(Vec::new()),
                     _ => Data::Map(Vec::new()),
                 };
-                stack.push(Open {
-                    place: at,
-                    data,
-                    key: None,
-                });
+                stack.push(Open { place: at, data, key: None });
                 continue;
             }
             Event::SequenceEnd | Event::MappingEnd => match stack.pop() {
-                Some(Open { place, data, .. }) => Tree {
-                    place,
-                    data,
-                    told: false,
-                },
+                Some(Open { place, data, .. }) => Tree { place, data, told: false },
                 None => return fatal(tell, "unbalanced document".to_owned()),
             },
             Event::Alias(_) => return fatal(tell, "aliases are not supported".to_owned()),
@@ -113,17 +93,9 @@ pub(super) fn read(text: &str, env: Option<Env<'_>>, tell: &mut Tell<'_>) -> Opt
         }
     }
     // an empty file is an empty mapping, so that every default applies
-    let empty = Tree {
-        place: (1, 1),
-        data: Data::Map(Vec::new()),
-        told: false,
-    };
+    let empty = Tree { place: (1, 1), data: Data::Map(Vec::new()), told: false };
     Some(match root {
-        Some(Tree {
-            data: Data::Scalar(Value::Null),
-            ..
-        })
-        | None => empty,
+        Some(Tree { data: Data::Scalar(Value::Null), .. }) | None => empty,
         Some(tree) => tree,
     })
 }
@@ -139,11 +111,7 @@ fn put(open: &mut Open, node: Tree, tell: &mut Tell<'_>) {
         Data::Scalar(_) => return,
     };
     match open.key.take() {
-        Some((Some(key), key_place)) => members.push(Member {
-            key,
-            key_place,
-            value: node,
-        }),
+        Some((Some(key), key_place)) => members.push(Member { key, key_place, value: node }),
         Some((None, _)) => {}
         None => {
             let key = match node.data {
@@ -224,14 +192,10 @@ fn number(text: &str) -> Result<Option<Number>, String> {
     }
     // Rust also reads `1_0`-free forms only, but takes `inf` and `nan`: the first character excludes those
     if digits.bytes().any(|b| b.is_ascii_digit())
-        && digits
-            .bytes()
-            .all(|b| matches!(b, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E'))
+        && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E'))
         && let Ok(n) = digits.parse::<f64>()
     {
-        return Number::from_f64(n)
-            .map(Some)
-            .ok_or_else(|| "a number must be finite".to_owned());
+        return Number::from_f64(n).map(Some).ok_or_else(|| "a number must be finite".to_owned());
     }
     Ok(None)
 }
@@ -241,10 +205,8 @@ fn substitute(text: &str, env: Env<'_>) -> Result<String, String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(found) = rest.find("${") {
-        let (before, after) = (
-            rest.get(..found).unwrap_or(""),
-            rest.get(found + 2..).unwrap_or(""),
-        );
+        let (before, after) =
+            (rest.get(..found).unwrap_or(""), rest.get(found + 2..).unwrap_or(""));
         if let Some(before) = before.strip_suffix('$') {
             out.push_str(before);
             out.push_str("${");
@@ -263,10 +225,7 @@ fn substitute(text: &str, env: Env<'_>) -> Result<String, String> {
         if name.is_empty() || !name.chars().all(fits) {
             return Err("`${…}` names no variable".to_owned());
         }
-        match (
-            env(name).filter(|value| default.is_none() || !value.is_empty()),
-            default,
-        ) {
+        match (env(name).filter(|value| default.is_none() || !value.is_empty()), default) {
             (Some(value), _) => out.push_str(&value),
             (None, Some(default)) => out.push_str(default),
             (None, None) => return Err(format!("the variable {name} is not set")),

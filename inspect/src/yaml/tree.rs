@@ -54,13 +54,10 @@ impl Tree {
     fn child_mut(&mut self, segment: &str) -> Option<&mut Self> {
         match &mut self.data {
             Data::Scalar(_) => None,
-            Data::Seq(items) => items
-                .get_mut(segment.parse::<usize>().ok()?)
-                .map(|(_, t)| t),
-            Data::Map(members) => members
-                .iter_mut()
-                .find(|m| m.key == segment)
-                .map(|m| &mut m.value),
+            Data::Seq(items) => items.get_mut(segment.parse::<usize>().ok()?).map(|(_, t)| t),
+            Data::Map(members) => {
+                members.iter_mut().find(|m| m.key == segment).map(|m| &mut m.value)
+            }
         }
     }
 

@@ -18,23 +18,13 @@ pub(super) fn run(file: &Path, as_json: bool) -> Result<ExitCode, CliError> {
         Err(LoadError::Invalid(errors)) => Err(errors),
         Err(error) => return Err(error.into()),
     };
-    let report = if as_json {
-        json(file, &outcome)
-    } else {
-        text(file, &outcome)
-    };
+    let report = if as_json { json(file, &outcome) } else { text(file, &outcome) };
     print(&report)?;
-    Ok(if outcome.is_ok() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(1)
-    })
+    Ok(if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 fn load(file: &Path) -> Result<Snapshot, LoadError> {
-    let config = Written::load(file, &env)?
-        .finish(Use::Serve, &env)
-        .map_err(LoadError::Invalid)?;
+    let config = Written::load(file, &env)?.finish(Use::Serve, &env).map_err(LoadError::Invalid)?;
     Snapshot::build(config).map_err(LoadError::Invalid)
 }
 
@@ -114,10 +104,7 @@ log:
             .and_then(|written| written.finish(Use::Serve, &env))
             .and_then(Snapshot::build);
         let report = text(Path::new("wiregate.yaml"), &outcome);
-        assert!(
-            !report.contains("secret") && report.ends_with("\n10 errors\n"),
-            "{report}"
-        );
+        assert!(!report.contains("secret") && report.ends_with("\n10 errors\n"), "{report}");
         insta::assert_snapshot!(report);
     }
 }

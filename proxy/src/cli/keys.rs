@@ -26,10 +26,7 @@ pub(super) fn new(name: &str, as_json: bool) -> Result<ExitCode, CliError> {
         .map_err(|_| CliError::Random)?;
     let (key, sha256) = mint(&bits);
     if as_json {
-        return print(&format!(
-            "{:#}\n",
-            json!({"name": name, "key": key, "sha256": sha256})
-        ));
+        return print(&format!("{:#}\n", json!({"name": name, "key": key, "sha256": sha256})));
     }
     eprintln!("the key of {name}, shown only now, and the line for `auth.keys`:");
     print(&format!("{key}\n{}\n", line(name, &sha256)))

@@ -50,19 +50,11 @@ pub fn cli() -> String {
 }
 
 fn verb(page: &mut String, command: &mut clap::Command, level: usize) {
-    let name = command
-        .get_bin_name()
-        .unwrap_or_else(|| command.get_name())
-        .to_owned();
+    let name = command.get_bin_name().unwrap_or_else(|| command.get_name()).to_owned();
     let help = command.render_long_help().to_string();
     let help: Vec<&str> = help.lines().map(str::trim_end).collect();
     let help = help.join("\n");
-    let _ = write!(
-        page,
-        "\n{} `{name}`\n\n```text\n{}\n```\n",
-        "#".repeat(level),
-        help.trim_end()
-    );
+    let _ = write!(page, "\n{} `{name}`\n\n```text\n{}\n```\n", "#".repeat(level), help.trim_end());
     for sub in command.get_subcommands_mut() {
         if !sub.is_hide_set() && sub.get_name() != "help" {
             verb(page, sub, 3);
@@ -90,11 +82,7 @@ pub fn config() -> String {
 fn section(page: &mut String, root: &Value, schema: &Value, defaults: &Value, path: &str) {
     let empty = Map::new();
     let properties = schema["properties"].as_object().unwrap_or(&empty);
-    let title = if path.is_empty() {
-        "Top level".to_owned()
-    } else {
-        format!("`{path}`")
-    };
+    let title = if path.is_empty() { "Top level".to_owned() } else { format!("`{path}`") };
     let _ = write!(page, "\n## {title}\n");
     if !path.is_empty() {
         let _ = write!(page, "\n{}\n", described(schema));
@@ -113,19 +101,11 @@ fn section(page: &mut String, root: &Value, schema: &Value, defaults: &Value, pa
             Some(value) => format!("`{}`", plain(value)),
         };
         let kind = kind(root, property);
-        let what = format!(
-            "{}{}",
-            described(property),
-            meanings(resolve(root, property))
-        );
+        let what = format!("{}{}", described(property), meanings(resolve(root, property)));
         let _ = writeln!(page, "| `{key}` | {kind} | {default} | {what} |");
     }
     for (key, property) in properties {
-        let below = if path.is_empty() {
-            key.clone()
-        } else {
-            format!("{path}.{key}")
-        };
+        let below = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         let property = resolve(root, property);
         let nothing = Value::Null;
         if let Some(choices) = property["anyOf"].as_array() {
@@ -136,13 +116,7 @@ fn section(page: &mut String, root: &Value, schema: &Value, defaults: &Value, pa
                 }
             }
         } else if property["properties"].is_object() {
-            section(
-                page,
-                root,
-                property,
-                defaults.get(key).unwrap_or(&nothing),
-                &below,
-            );
+            section(page, root, property, defaults.get(key).unwrap_or(&nothing), &below);
         } else if property["additionalProperties"]["$ref"].is_string() {
             let value = resolve(root, &property["additionalProperties"]);
             section(page, root, value, &nothing, &format!("{below}.NAME"));
@@ -156,10 +130,7 @@ fn section(page: &mut String, root: &Value, schema: &Value, defaults: &Value, pa
 /// The schema a `$ref` leads to, also from within `anyOf: [$ref, null]`, as options are written.
 fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
     if let Some(name) = schema["$ref"].as_str() {
-        return resolve(
-            root,
-            root.pointer(name.trim_start_matches('#')).unwrap_or(schema),
-        );
+        return resolve(root, root.pointer(name.trim_start_matches('#')).unwrap_or(schema));
     }
     match schema["anyOf"].as_array().map(Vec::as_slice) {
         Some([one, null]) if null["type"] == "null" => resolve(root, one),
@@ -206,11 +177,8 @@ fn words(schema: &Value) -> Option<String> {
         let all = schema["oneOf"].as_array()?;
         Some(all.iter().map(|one| one["const"].clone()).collect())
     })?;
-    let words: Vec<String> = listed
-        .iter()
-        .filter_map(Value::as_str)
-        .map(|word| format!("`{word}`"))
-        .collect();
+    let words: Vec<String> =
+        listed.iter().filter_map(Value::as_str).map(|word| format!("`{word}`")).collect();
     (!words.is_empty()).then(|| words.join(", "))
 }
 
@@ -227,15 +195,9 @@ fn meanings(schema: &Value) -> String {
 
 /// A description on one line, as a cell of a table needs it.
 fn described(schema: &Value) -> String {
-    schema["description"]
-        .as_str()
-        .unwrap_or("")
-        .replace('\n', " ")
-        .replace('|', "\\|")
+    schema["description"].as_str().unwrap_or("").replace('\n', " ").replace('|', "\\|")
 }
 
 fn plain(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -45,12 +45,7 @@ fn json(rules: &RuleSet) -> Value {
 }
 
 fn table(rules: &RuleSet) -> String {
-    let width = rules
-        .rules()
-        .iter()
-        .map(|rule| rule.id().len())
-        .max()
-        .unwrap_or(0);
+    let width = rules.rules().iter().map(|rule| rule.id().len()).max().unwrap_or(0);
     let mut text = String::new();
     for rule in rules.rules() {
         let (severity, action) = (rule.severity().as_str(), rule.action().as_str());

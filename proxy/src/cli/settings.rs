@@ -58,11 +58,7 @@ pub(super) fn written(file: Option<&Path>) -> Result<Written, CliError> {
 
 /// Puts `--upstream` in the place of the file's servers.
 pub(super) fn upstream(written: &mut Written, url: &str) {
-    let server = Server {
-        url: Address::new(url),
-        headers: BTreeMap::new(),
-        ca: None,
-    };
+    let server = Server { url: Address::new(url), headers: BTreeMap::new(), ca: None };
     written.set("--upstream", "/servers", |config| {
         config.servers = BTreeMap::from([("upstream".into(), server)]);
     });
@@ -83,9 +79,7 @@ pub(super) fn finish(
             "audit" => Preset::Audit,
             _ => Preset::Balanced,
         };
-        written.set("--preset", "/inspect/preset", |config| {
-            config.inspect.preset = preset
-        });
+        written.set("--preset", "/inspect/preset", |config| config.inspect.preset = preset);
     }
     add_rules(&mut written, &inspect.rules);
     if let Some(dir) = &capture.capture {
@@ -95,33 +89,17 @@ pub(super) fn finish(
         });
     }
     if capture.no_capture {
-        written.set("--no-capture", "/capture/enabled", |config| {
-            config.capture.enabled = false
-        });
+        written.set("--no-capture", "/capture/enabled", |config| config.capture.enabled = false);
     }
     if let Some(bodies) = &capture.capture_bodies {
-        let bodies = if bodies == "raw" {
-            Bodies::Raw
-        } else {
-            Bodies::Redacted
-        };
-        written.set("--capture-bodies", "/capture/bodies", |config| {
-            config.capture.bodies = bodies
-        });
+        let bodies = if bodies == "raw" { Bodies::Raw } else { Bodies::Redacted };
+        written.set("--capture-bodies", "/capture/bodies", |config| config.capture.bodies = bodies);
     }
     if let Some(format) = &log.log_format {
-        let format = if format == "json" {
-            LogFormat::Json
-        } else {
-            LogFormat::Text
-        };
-        written.set("--log-format", "/log/format", |config| {
-            config.log.format = format
-        });
+        let format = if format == "json" { LogFormat::Json } else { LogFormat::Text };
+        written.set("--log-format", "/log/format", |config| config.log.format = format);
     }
-    written
-        .finish(using, &env)
-        .map_err(|errors| CliError::Config(Listed(&errors).to_string()))
+    written.finish(using, &env).map_err(|errors| CliError::Config(Listed(&errors).to_string()))
 }
 
 /// Adds the folders of `--rules` to those of the file.
@@ -133,11 +111,7 @@ pub(super) fn add_rules(written: &mut Written, folders: &[PathBuf]) {
 
 /// A server's name from its command: the program's file name, in the letters names may have.
 pub(super) fn name_of(command: &[OsString]) -> String {
-    let program = command
-        .first()
-        .map(Path::new)
-        .and_then(Path::file_stem)
-        .unwrap_or_default();
+    let program = command.first().map(Path::new).and_then(Path::file_stem).unwrap_or_default();
     let name: String = program
         .to_string_lossy()
         .to_ascii_lowercase()

@@ -19,10 +19,7 @@ pub struct Problem {
 impl Problem {
     /// A problem with the value at `pointer`.
     pub fn new(pointer: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            pointer: pointer.into(),
-            message: message.into(),
-        }
+        Self { pointer: pointer.into(), message: message.into() }
     }
 }
 
@@ -82,18 +79,11 @@ impl Found {
     fn inspect(&mut self, inspect: &Inspect) {
         let levels = (1..=4).contains(&inspect.paranoia);
         self.at(!levels, "/inspect/paranoia", "paranoia is 1, 2, 3 or 4");
-        self.at(
-            inspect.budget.get() == 0,
-            "/inspect/budget",
-            "0 would scan nothing",
-        );
+        self.at(inspect.budget.get() == 0, "/inspect/budget", "0 would scan nothing");
         for (i, folder) in inspect.rules.iter().enumerate() {
             if let Err(error) = std::fs::read_dir(folder) {
                 let what = folder.display();
-                self.add(
-                    format!("/inspect/rules/{i}"),
-                    format!("folder {what}: {}", error.kind()),
-                );
+                self.add(format!("/inspect/rules/{i}"), format!("folder {what}: {}", error.kind()));
             }
         }
     }
@@ -105,21 +95,14 @@ impl Found {
         for (name, value) in [
             ("max_bytes", capture.max_bytes.get()),
             ("rotate_bytes", capture.rotate_bytes.get()),
-            (
-                "rotate_every",
-                capture.rotate_every.get().as_nanos().min(1) as u64,
-            ),
+            ("rotate_every", capture.rotate_every.get().as_nanos().min(1) as u64),
             ("queue_rows", capture.queue_rows as u64),
             ("queue_bytes", capture.queue_bytes.get()),
         ] {
             self.at(value == 0, &format!("/capture/{name}"), "may not be 0");
         }
         let whole = capture.rotate_bytes <= capture.max_bytes;
-        self.at(
-            !whole,
-            "/capture/rotate_bytes",
-            "one file may not be larger than `max_bytes`",
-        );
+        self.at(!whole, "/capture/rotate_bytes", "one file may not be larger than `max_bytes`");
     }
 
     fn limits(&mut self, config: &Config) {
@@ -137,11 +120,7 @@ impl Found {
             ("exchanges", limits.exchanges as u64),
             ("streams", limits.streams as u64),
         ] {
-            self.at(
-                value == 0,
-                &format!("/limits/{name}"),
-                "a limit of 0 would let nothing pass",
-            );
+            self.at(value == 0, &format!("/limits/{name}"), "a limit of 0 would let nothing pass");
         }
         for (name, value) in [
             ("body", limits.body),
@@ -149,19 +128,11 @@ impl Found {
             ("stdio_line", limits.stdio_line),
         ] {
             let large = value > LARGEST_MESSAGE;
-            self.at(
-                large,
-                &format!("/limits/{name}"),
-                "no message may be larger than 1GiB",
-            );
+            self.at(large, &format!("/limits/{name}"), "no message may be larger than 1GiB");
         }
         let small = limits.headers.get() > 0 && limits.headers < SMALLEST_HEADERS;
         self.at(small, "/limits/headers", "less than 8KiB cannot be had");
-        self.at(
-            limits.json_depth > DEEPEST,
-            "/limits/json_depth",
-            "more than 1024 cannot be had",
-        );
+        self.at(limits.json_depth > DEEPEST, "/limits/json_depth", "more than 1024 cannot be had");
     }
 
     fn timeouts(&mut self, config: &Config) {
@@ -178,11 +149,7 @@ impl Found {
             ("drain", timeouts.drain),
         ] {
             let never = value.get().is_zero();
-            self.at(
-                never,
-                &format!("/timeouts/{name}"),
-                "a wait of 0 would end everything",
-            );
+            self.at(never, &format!("/timeouts/{name}"), "a wait of 0 would end everything");
         }
     }
 
@@ -216,10 +183,8 @@ pub(super) mod tests {
     pub(in crate::config) fn after(change: impl FnOnce(&mut Config)) -> Vec<String> {
         let mut config = fine();
         change(&mut config);
-        let mut pointers: Vec<String> = problems_for(&config, Use::Serve)
-            .into_iter()
-            .map(|problem| problem.pointer)
-            .collect();
+        let mut pointers: Vec<String> =
+            problems_for(&config, Use::Serve).into_iter().map(|problem| problem.pointer).collect();
         pointers.sort();
         pointers
     }
@@ -236,34 +201,13 @@ pub(super) mod tests {
     #[test]
     fn nothing_is_zero_and_nothing_beyond_reach() {
         assert_eq!(after(|config| config.limits.batch = 0), ["/limits/batch"]);
-        assert_eq!(
-            after(|config| config.limits.body = Size::mib(2048)),
-            ["/limits/body"]
-        );
-        assert_eq!(
-            after(|config| config.limits.headers = Size::new(4096)),
-            ["/limits/headers"]
-        );
-        assert_eq!(
-            after(|config| config.limits.json_depth = 1025),
-            ["/limits/json_depth"]
-        );
-        assert_eq!(
-            after(|config| config.timeouts.idle = Period::secs(0)),
-            ["/timeouts/idle"]
-        );
-        assert_eq!(
-            after(|config| config.inspect.budget = Size::new(0)),
-            ["/inspect/budget"]
-        );
-        assert_eq!(
-            after(|config| config.inspect.paranoia = 0),
-            ["/inspect/paranoia"]
-        );
-        assert_eq!(
-            after(|config| config.capture.queue_rows = 0),
-            ["/capture/queue_rows"]
-        );
+        assert_eq!(after(|config| config.limits.body = Size::mib(2048)), ["/limits/body"]);
+        assert_eq!(after(|config| config.limits.headers = Size::new(4096)), ["/limits/headers"]);
+        assert_eq!(after(|config| config.limits.json_depth = 1025), ["/limits/json_depth"]);
+        assert_eq!(after(|config| config.timeouts.idle = Period::secs(0)), ["/timeouts/idle"]);
+        assert_eq!(after(|config| config.inspect.budget = Size::new(0)), ["/inspect/budget"]);
+        assert_eq!(after(|config| config.inspect.paranoia = 0), ["/inspect/paranoia"]);
+        assert_eq!(after(|config| config.capture.queue_rows = 0), ["/capture/queue_rows"]);
         let turn = after(|config| config.capture.rotate_every = Period::secs(0));
         assert_eq!(turn, ["/capture/rotate_every"]);
         assert_eq!(
@@ -277,35 +221,17 @@ pub(super) mod tests {
         let gone = PathBuf::from("/nonexistent/file");
         let found = after(|config| {
             config.inspect.rules = vec![gone.clone()];
-            config.tls = Some(crate::config::Tls {
-                cert: gone.clone(),
-                key: gone.clone(),
-            });
+            config.tls = Some(crate::config::Tls { cert: gone.clone(), key: gone.clone() });
             server(config).ca = Some(gone);
         });
-        assert_eq!(
-            found,
-            [
-                "/inspect/rules/0",
-                "/servers/files/ca",
-                "/tls/cert",
-                "/tls/key"
-            ]
-        );
+        assert_eq!(found, ["/inspect/rules/0", "/servers/files/ca", "/tls/cert", "/tls/key"]);
     }
 
     #[test]
     fn a_mistyped_level_is_no_silence() {
         for bad in ["inof", "", "info,", "proxy=loud"] {
-            assert_eq!(
-                after(|config| config.log.level = bad.into()),
-                ["/log/level"],
-                "{bad}"
-            );
+            assert_eq!(after(|config| config.log.level = bad.into()), ["/log/level"], "{bad}");
         }
-        assert_eq!(
-            after(|config| config.log.level = "warn,proxy::upstream=debug".into()),
-            [""; 0]
-        );
+        assert_eq!(after(|config| config.log.level = "warn,proxy::upstream=debug".into()), [""; 0]);
     }
 }

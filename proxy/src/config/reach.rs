@@ -34,11 +34,7 @@ impl Found {
         let admin = config.admin_addr();
         let not_an_address = "not an address: write an IP and a port, as in 127.0.0.1:8808";
         self.at(listen.is_err(), "/listen", not_an_address);
-        self.at(
-            admin.is_err(),
-            "/admin",
-            "neither `off` nor an IP and a port",
-        );
+        self.at(admin.is_err(), "/admin", "neither `off` nor an IP and a port");
         let (listen, admin) = (listen.ok(), admin.ok().flatten());
         for (pointer, addr) in [("/listen", listen), ("/admin", admin)] {
             let Some(addr) = addr else { continue };
@@ -56,11 +52,7 @@ impl Found {
 
     pub(super) fn auth(&mut self, auth: Option<&Auth>) {
         let Some(Auth::Keys(keys)) = auth else { return };
-        self.at(
-            keys.is_empty(),
-            "/auth/keys",
-            "no key: nobody could come in",
-        );
+        self.at(keys.is_empty(), "/auth/keys", "no key: nobody could come in");
         let mut names = BTreeSet::new();
         let mut hashes = BTreeSet::new();
         for (i, key) in keys.iter().enumerate() {
@@ -78,10 +70,7 @@ impl Found {
                     "not a SHA-256: 64 hexadecimal digits, as `wiregate keys new NAME` prints them",
                 ),
                 Some(hash) if !hashes.insert(hash) => {
-                    self.add(
-                        format!("/auth/keys/{i}/sha256"),
-                        "another entry is this same key",
-                    );
+                    self.add(format!("/auth/keys/{i}/sha256"), "another entry is this same key");
                 }
                 Some(_) => {}
             }
@@ -116,11 +105,7 @@ impl Found {
                 })
                 && !host.contains(['/', '@', '?', '#', '*', ' ']);
             let pointer = format!("/allowed_hosts/{i}");
-            self.at(
-                !ok,
-                &pointer,
-                "not a host: write a name, with a port if it is not the usual",
-            );
+            self.at(!ok, &pointer, "not a host: write a name, with a port if it is not the usual");
         }
         for (i, origin) in config.allowed_origins.iter().enumerate() {
             let ok = Url::parse(origin).is_ok_and(|url| {
@@ -128,21 +113,13 @@ impl Found {
                     && url.origin().ascii_serialization() == *origin
             });
             let pointer = format!("/allowed_origins/{i}");
-            self.at(
-                !ok,
-                &pointer,
-                "not an origin: write it as https://app.example.com, no path",
-            );
+            self.at(!ok, &pointer, "not an origin: write it as https://app.example.com, no path");
         }
     }
 
     pub(super) fn server(&mut self, name: &str, server: &Server) {
         let pointer = format!("/servers/{}", name.replace('~', "~0").replace('/', "~1"));
-        self.at(
-            !is_server_name(name),
-            &pointer,
-            "a server's name is 1 to 64 of a-z, 0-9 and `-`",
-        );
+        self.at(!is_server_name(name), &pointer, "a server's name is 1 to 64 of a-z, 0-9 and `-`");
         if let Err(message) = endpoint(&server.url) {
             self.add(format!("{pointer}/url"), message);
         }
@@ -182,9 +159,7 @@ fn endpoint(address: &Address) -> Result<http::Uri, &'static str> {
         return Err("a URL with a fragment (#…) names no endpoint");
     }
     // The URL as normalised: what it says of dots, spaces and Unicode is settled once, here.
-    url.as_str()
-        .parse()
-        .map_err(|_| "not a URL that can be asked for")
+    url.as_str().parse().map_err(|_| "not a URL that can be asked for")
 }
 
 /// Whether a name can be a server's: 1 to 64 of a-z, 0-9 and `-`.
@@ -196,9 +171,7 @@ pub fn is_server_name(name: &str) -> bool {
 /// Whether a name can be a principal: 1 to 64 letters, digits, `-`, `_`, `.` or `@`.
 pub fn is_principal(name: &str) -> bool {
     (1..=64).contains(&name.len())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-_.@".contains(&b))
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.@".contains(&b))
 }
 
 impl Address {
@@ -249,65 +222,32 @@ mod tests {
     #[test]
     fn beyond_loopback_auth_is_a_decision() {
         for open in ["0.0.0.0:1", "192.0.2.1:1", "[::]:1", "[::ffff:192.0.2.1]:1"] {
-            assert_eq!(
-                after(|config| config.listen = open.into()),
-                ["/listen"],
-                "{open}"
-            );
-            assert_eq!(
-                after(|config| config.admin = open.into()),
-                ["/admin"],
-                "{open}"
-            );
+            assert_eq!(after(|config| config.listen = open.into()), ["/listen"], "{open}");
+            assert_eq!(after(|config| config.admin = open.into()), ["/admin"], "{open}");
             let decided = after(|config| {
                 config.listen = open.into();
                 config.auth = Some(Auth::Open);
             });
             assert_eq!(decided, [""; 0], "{open}");
         }
-        for own in [
-            "127.0.0.1:0",
-            "127.9.9.9:1",
-            "[::1]:1",
-            "[::ffff:127.0.0.1]:1",
-        ] {
+        for own in ["127.0.0.1:0", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
             assert_eq!(after(|config| config.listen = own.into()), [""; 0], "{own}");
         }
-        assert_eq!(
-            after(|config| config.listen = "localhost".into()),
-            ["/listen"]
-        );
-        assert_eq!(
-            after(|config| config.admin = config.listen.clone()),
-            ["/admin"]
-        );
+        assert_eq!(after(|config| config.listen = "localhost".into()), ["/listen"]);
+        assert_eq!(after(|config| config.admin = config.listen.clone()), ["/admin"]);
         assert_eq!(after(|config| config.admin = "off".into()), [""; 0]);
     }
 
     #[test]
     fn endpoints_are_urls_without_credentials() {
-        for bad in [
-            "",
-            "files",
-            "ftp://a/",
-            "http://",
-            "http://u:p@a/",
-            "http://u@a/",
-            "http://a/#f",
-        ] {
+        for bad in
+            ["", "files", "ftp://a/", "http://", "http://u:p@a/", "http://u@a/", "http://a/#f"]
+        {
             let found = after(|config| server(config).url = Address::new(bad));
             assert_eq!(found, ["/servers/files/url"], "{bad}");
         }
-        for good in [
-            "http://[::1]:9/",
-            "https://a.example/x y?key=1",
-            "https://bücher.example/",
-        ] {
-            assert_eq!(
-                after(|config| server(config).url = Address::new(good)),
-                [""; 0],
-                "{good}"
-            );
+        for good in ["http://[::1]:9/", "https://a.example/x y?key=1", "https://bücher.example/"] {
+            assert_eq!(after(|config| server(config).url = Address::new(good)), [""; 0], "{good}");
         }
     }
 
@@ -328,9 +268,7 @@ mod tests {
             ("Transfer-Encoding", "chunked"),
         ] {
             let found = after(|config| {
-                server(config)
-                    .headers
-                    .insert(name.into(), Secret::new(value));
+                server(config).headers.insert(name.into(), Secret::new(value));
             });
             assert_eq!(found, [format!("/servers/files/headers/{name}")]);
         }
@@ -338,46 +276,24 @@ mod tests {
 
     #[test]
     fn keys_are_hashes_of_people_told_apart() {
-        let key = |name: &str, digit: &str| Key {
-            name: name.into(),
-            sha256: digit.repeat(64),
-        };
+        let key = |name: &str, digit: &str| Key { name: name.into(), sha256: digit.repeat(64) };
         let with = |keys: Vec<Key>| after(|config| config.auth = Some(Auth::Keys(keys)));
         assert_eq!(with(vec![key("a", "0"), key("b@x.example", "F")]), [""; 0]);
         assert_eq!(with(vec![]), ["/auth/keys"]);
-        assert_eq!(
-            with(vec![key("a", "0"), key("a", "1")]),
-            ["/auth/keys/1/name"]
-        );
-        assert_eq!(
-            with(vec![key("a", "f"), key("b", "F")]),
-            ["/auth/keys/1/sha256"]
-        );
-        assert_eq!(
-            with(vec![key("a b", "g")]),
-            ["/auth/keys/0/name", "/auth/keys/0/sha256"]
-        );
+        assert_eq!(with(vec![key("a", "0"), key("a", "1")]), ["/auth/keys/1/name"]);
+        assert_eq!(with(vec![key("a", "f"), key("b", "F")]), ["/auth/keys/1/sha256"]);
+        assert_eq!(with(vec![key("a b", "g")]), ["/auth/keys/0/name", "/auth/keys/0/sha256"]);
     }
 
     #[test]
     fn hosts_and_origins() {
         let hosts = ["mcp.example", "mcp.example:8443", "[::1]:1"];
-        assert_eq!(
-            after(|config| config.allowed_hosts = hosts.map(Into::into).into()),
-            [""; 0]
-        );
+        assert_eq!(after(|config| config.allowed_hosts = hosts.map(Into::into).into()), [""; 0]);
         for bad in ["", "https://a", "a/b", "a?b", "u@a", "*.example", "a:port"] {
             let found = after(|config| config.allowed_hosts = vec![bad.into()]);
             assert_eq!(found, ["/allowed_hosts/0"], "{bad}");
         }
-        for bad in [
-            "",
-            "null",
-            "*",
-            "app.example",
-            "https://app.example/",
-            "ftp://a",
-        ] {
+        for bad in ["", "null", "*", "app.example", "https://app.example/", "ftp://a"] {
             let found = after(|config| config.allowed_origins = vec![bad.into()]);
             assert_eq!(found, ["/allowed_origins/0"], "{bad}");
         }

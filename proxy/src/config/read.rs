@@ -77,9 +77,7 @@ impl Config {
     /// Reads and checks a file, with `${NAME}` taken from the process's environment.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
         let env = |name: &str| std::env::var(name).ok();
-        Written::load(path, &env)?
-            .finish(Use::Serve, &env)
-            .map_err(LoadError::Invalid)
+        Written::load(path, &env)?.finish(Use::Serve, &env).map_err(LoadError::Invalid)
     }
 
     /// Reads and checks a text. `file` is its name in errors; relative paths in it start at the
@@ -102,10 +100,8 @@ impl Written {
 
     /// Reads a file, not yet checking its values.
     pub fn load(path: &Path, env: Env<'_>) -> Result<Self, LoadError> {
-        let text = std::fs::read_to_string(path).map_err(|source| LoadError::Read {
-            path: path.into(),
-            source,
-        })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| LoadError::Read { path: path.into(), source })?;
         Self::parse(&path.display().to_string(), &text, env).map_err(LoadError::Invalid)
     }
 
@@ -116,12 +112,7 @@ impl Written {
             if let Some(folder) = Path::new(file).parent() {
                 config.resolve_paths(folder);
             }
-            Self {
-                config,
-                file: file.into(),
-                marks: Some(marks),
-                flags: BTreeMap::new(),
-            }
+            Self { config, file: file.into(), marks: Some(marks), flags: BTreeMap::new() }
         };
         let mut errors = match yaml::from_str::<Config>(file, text, Some(env)) {
             Ok((config, marks)) => return Ok(written(config, marks)),
@@ -129,10 +120,7 @@ impl Written {
         };
         if let Some((config, marks)) = without_broken_parts(file, text, env, &errors) {
             let broken: Vec<String> = errors.iter().map(|error| error.path.clone()).collect();
-            let more = written(config, marks)
-                .finish(Use::Serve, env)
-                .err()
-                .unwrap_or_default();
+            let more = written(config, marks).finish(Use::Serve, env).err().unwrap_or_default();
             errors.extend(
                 more.into_iter()
                     .filter(|error| !broken.iter().any(|path| related(path, &error.path))),
@@ -168,10 +156,8 @@ impl Written {
         if problems.is_empty() {
             return Ok(self.config);
         }
-        let mut errors: Vec<Located> = problems
-            .into_iter()
-            .map(|problem| self.locate(problem))
-            .collect();
+        let mut errors: Vec<Located> =
+            problems.into_iter().map(|problem| self.locate(problem)).collect();
         errors.sort_by_key(|error| (error.line, error.column));
         Err(errors)
     }
@@ -187,25 +173,14 @@ impl Written {
             (None, Some(marks)) => (self.file.as_str(), marks.at(&problem.pointer)),
             (None, None) => (self.file.as_str(), (0, 0)),
         };
-        Located {
-            file: file.into(),
-            line,
-            column,
-            path: problem.pointer,
-            message: problem.message,
-        }
+        Located { file: file.into(), line, column, path: problem.pointer, message: problem.message }
     }
 }
 
 /// Whether one of two JSON Pointers is the other or leads to it.
 fn related(one: &str, other: &str) -> bool {
-    let (short, long) = if one.len() <= other.len() {
-        (one, other)
-    } else {
-        (other, one)
-    };
-    long.strip_prefix(short)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    let (short, long) = if one.len() <= other.len() { (one, other) } else { (other, one) };
+    long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// The text's configuration without the members that errors are about, when the rest makes one.
@@ -241,25 +216,15 @@ impl Config {
             join(&mut tls.cert);
             join(&mut tls.key);
         }
-        self.servers
-            .values_mut()
-            .filter_map(|server| server.ca.as_mut())
-            .for_each(join);
+        self.servers.values_mut().filter_map(|server| server.ca.as_mut()).for_each(join);
         self.inspect.rules.iter_mut().for_each(join);
         self.capture.dir.iter_mut().for_each(join);
     }
 
     /// A configuration of one server, for a run without a file.
     pub fn of_one_server(name: &str, url: &str) -> Self {
-        let server = Server {
-            url: Address::new(url),
-            headers: BTreeMap::new(),
-            ca: None,
-        };
-        Self {
-            servers: BTreeMap::from([(name.into(), server)]),
-            ..Self::default()
-        }
+        let server = Server { url: Address::new(url), headers: BTreeMap::new(), ca: None };
+        Self { servers: BTreeMap::from([(name.into(), server)]), ..Self::default() }
     }
 }
 
@@ -282,10 +247,7 @@ mod tests {
     fn what_is_not_written_has_its_default() {
         let config = Config::from_yaml("f.yaml", ONE, &env).unwrap();
         let dir = Some("/home/someone/.local/state/wiregate/capture".into());
-        let capture = super::super::Capture {
-            dir,
-            ..Default::default()
-        };
+        let capture = super::super::Capture { dir, ..Default::default() };
         let default = Config::of_one_server("files", "http://127.0.0.1:9000/mcp");
         assert_eq!(config, Config { capture, ..default });
     }
@@ -297,16 +259,9 @@ mod tests {
                 "XDG_STATE_HOME" => Some(xdg.to_owned()),
                 other => env(other),
             };
-            Config::from_yaml("f.yaml", ONE, &env)
-                .unwrap()
-                .capture
-                .dir
-                .unwrap()
+            Config::from_yaml("f.yaml", ONE, &env).unwrap().capture.dir.unwrap()
         };
-        assert_eq!(
-            state("/var/state"),
-            Path::new("/var/state/wiregate/capture")
-        );
+        assert_eq!(state("/var/state"), Path::new("/var/state/wiregate/capture"));
         let home = Path::new("/home/someone/.local/state/wiregate/capture");
         assert_eq!(state("relative"), home);
         assert_eq!(state(""), home);
@@ -318,32 +273,21 @@ mod tests {
     fn variables_and_relative_paths() {
         let text =
             format!("{ONE}inspect: {{ rules: [., /tmp] }}\nlimits: {{ body: \"${{LIMIT}}\" }}\n")
-                .replace(
-                    "/mcp' }",
-                    "/mcp', headers: { Authorization: 'Bearer ${TOKEN}' } }",
-                );
+                .replace("/mcp' }", "/mcp', headers: { Authorization: 'Bearer ${TOKEN}' } }");
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("f.yaml");
         let config = Config::from_yaml(file.to_str().unwrap(), &text, &env).unwrap();
-        assert_eq!(
-            config.inspect.rules,
-            [folder.path().join("."), "/tmp".into()]
-        );
+        assert_eq!(config.inspect.rules, [folder.path().join("."), "/tmp".into()]);
         assert_eq!(config.limits.body.to_string(), "1MiB");
         let headers = &config.servers.get("files").unwrap().headers;
-        assert_eq!(
-            headers.get("Authorization").unwrap().expose(),
-            "Bearer hunter2"
-        );
+        assert_eq!(headers.get("Authorization").unwrap().expose(), "Bearer hunter2");
         assert!(!format!("{config:?}").contains("hunter2"));
     }
 
     #[test]
     fn what_a_flag_set_wrong_names_the_flag() {
         let mut written = Written::parse("f.yaml", ONE, &env).unwrap();
-        written.set("--listen", "/listen", |config| {
-            config.listen = "here".into()
-        });
+        written.set("--listen", "/listen", |config| config.listen = "here".into());
         let errors = written.finish(Use::Serve, &env).unwrap_err();
         let told = Listed(&errors).to_string();
         assert!(told.starts_with("--listen: not an address"), "{told}");
@@ -364,23 +308,11 @@ mod tests {
                 .map(|config| config.auth)
         };
         assert_eq!(auth("none").unwrap(), Some(super::super::Auth::Open));
-        for wrong in [
-            "all",
-            "[]",
-            "{}",
-            "{ keys: [], more: 1 }",
-            "{ keys: [{ name: a }] }",
-            "1",
-        ] {
+        for wrong in ["all", "[]", "{}", "{ keys: [], more: 1 }", "{ keys: [{ name: a }] }", "1"] {
             assert!(auth(wrong).is_err(), "{wrong}");
         }
         let errors = auth("{ keys: [{ name: a, sha256: b, role: c }] }").unwrap_err();
-        assert!(
-            errors
-                .iter()
-                .any(|error| error.path.starts_with("/auth/keys/0")),
-            "{errors:?}"
-        );
+        assert!(errors.iter().any(|error| error.path.starts_with("/auth/keys/0")), "{errors:?}");
     }
 
     #[test]

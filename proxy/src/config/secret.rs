@@ -112,11 +112,7 @@ impl fmt::Display for Address {
             Some((scheme, host)) => write!(f, "{scheme}://{HIDDEN}@{host}")?,
             None => f.write_str(front)?,
         }
-        if query {
-            write!(f, "?{HIDDEN}")
-        } else {
-            Ok(())
-        }
+        if query { write!(f, "?{HIDDEN}") } else { Ok(()) }
     }
 }
 
@@ -153,29 +149,18 @@ mod tests {
         let secret = Secret::new("Bearer hunter2");
         assert_eq!(format!("{secret:?}"), HIDDEN);
         assert_eq!(serde_json::to_string(&secret).unwrap(), "\"[hidden]\"");
-        let wrong = serde_json::from_str::<Secret>("1234567")
-            .unwrap_err()
-            .to_string();
+        let wrong = serde_json::from_str::<Secret>("1234567").unwrap_err().to_string();
         assert!(!wrong.contains("1234567"), "{wrong}");
 
         for (url, shown) in [
             ("https://a.example/mcp", "https://a.example/mcp"),
-            (
-                "https://a.example/mcp?key=k",
-                "https://a.example/mcp?[hidden]",
-            ),
-            (
-                "https://u:p@a.example/mcp",
-                "https://[hidden]@a.example/mcp",
-            ),
+            ("https://a.example/mcp?key=k", "https://a.example/mcp?[hidden]"),
+            ("https://u:p@a.example/mcp", "https://[hidden]@a.example/mcp"),
         ] {
             let address = Address::new(url);
             assert_eq!(address.to_string(), shown);
             assert_eq!(format!("{address:?}"), shown);
-            assert_eq!(
-                serde_json::to_string(&address).unwrap(),
-                format!("\"{shown}\"")
-            );
+            assert_eq!(serde_json::to_string(&address).unwrap(), format!("\"{shown}\""));
         }
     }
 }

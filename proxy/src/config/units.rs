@@ -50,10 +50,7 @@ impl Size {
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match SIZE_UNITS
-            .iter()
-            .find(|(_, unit)| self.0 >= *unit && self.0.is_multiple_of(*unit))
-        {
+        match SIZE_UNITS.iter().find(|(_, unit)| self.0 >= *unit && self.0.is_multiple_of(*unit)) {
             Some(("B", _)) | None => write!(f, "{}", self.0),
             Some((name, unit)) => write!(f, "{}{name}", self.0 / unit),
         }
@@ -123,10 +120,7 @@ impl FromStr for Period {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (number, unit) = split_unit(text);
-        let factor = PERIOD_UNITS
-            .iter()
-            .find(|(name, _)| *name == unit)
-            .map(|(_, factor)| *factor);
+        let factor = PERIOD_UNITS.iter().find(|(name, _)| *name == unit).map(|(_, factor)| *factor);
         let count: Option<u64> = number.parse().ok();
         let period = count
             .zip(factor)
@@ -172,9 +166,7 @@ impl<'de> Deserialize<'de> for Size {
                 Ok(Size(bytes))
             }
             fn visit_i64<E: Error>(self, bytes: i64) -> Result<Size, E> {
-                u64::try_from(bytes)
-                    .map(Size)
-                    .map_err(|_| E::custom("a size below zero"))
+                u64::try_from(bytes).map(Size).map_err(|_| E::custom("a size below zero"))
             }
             fn visit_str<E: Error>(self, text: &str) -> Result<Size, E> {
                 text.parse().map_err(E::custom)
@@ -247,11 +239,7 @@ mod tests {
             ("3B", 3, "3"),
         ] {
             let size: Size = text.parse().unwrap();
-            assert_eq!(
-                (size.get(), size.to_string().as_str()),
-                (bytes, shown),
-                "{text}"
-            );
+            assert_eq!((size.get(), size.to_string().as_str()), (bytes, shown), "{text}");
             assert_eq!(size.to_string().parse::<Size>().unwrap(), size);
         }
         for bad in ["", "MiB", "4mib", "-1", "1.5MiB", "4 MiB x", "99999999TiB"] {
@@ -269,28 +257,11 @@ mod tests {
             ("0s", 0, "0s"),
         ] {
             let period: Period = text.parse().unwrap();
-            assert_eq!(
-                (period.get().as_millis(), period.to_string().as_str()),
-                (millis, shown)
-            );
+            assert_eq!((period.get().as_millis(), period.to_string().as_str()), (millis, shown));
         }
-        for bad in [
-            "",
-            "5",
-            "s",
-            "1.5s",
-            "1d",
-            "-1s",
-            "9000000h",
-            "99999999999999999h",
-        ] {
+        for bad in ["", "5", "s", "1.5s", "1d", "-1s", "9000000h", "99999999999999999h"] {
             assert!(bad.parse::<Period>().is_err(), "{bad}");
         }
-        assert!(
-            serde_json::from_str::<Period>("30")
-                .unwrap_err()
-                .to_string()
-                .contains("its unit")
-        );
+        assert!(serde_json::from_str::<Period>("30").unwrap_err().to_string().contains("its unit"));
     }
 }

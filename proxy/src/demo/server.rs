@@ -70,10 +70,7 @@ async fn serve(
     };
     let answer = match result(&message, &key) {
         Ok(mut result) => {
-            if message
-                .pointer("/params/_meta/io.modelcontextprotocol~1protocolVersion")
-                .is_some()
-            {
+            if message.pointer("/params/_meta/io.modelcontextprotocol~1protocolVersion").is_some() {
                 result["resultType"] = "complete".into();
             }
             json!({ "jsonrpc": "2.0", "id": id, "result": result })
@@ -83,9 +80,7 @@ async fn serve(
         }
     };
     let mut response = Response::new(Full::new(answer.to_string().into()));
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response)
 }
 
@@ -135,12 +130,7 @@ fn tools() -> Value {
 }
 
 fn call(params: &Value, key: &str) -> Result<Value, (i32, &'static str)> {
-    let argument = |name: &str| {
-        params["arguments"][name]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
-    };
+    let argument = |name: &str| params["arguments"][name].as_str().unwrap_or_default().to_owned();
     let text = match params["name"].as_str().unwrap_or_default() {
         "echo" => argument("text"),
         "read_config" => format!(

@@ -49,12 +49,7 @@ pub struct Front {
 impl Front {
     /// A face for `pipeline`.
     pub fn new(pipeline: Arc<Pipeline>, on_loopback: bool, stop: CancellationToken) -> Front {
-        Front {
-            pipeline,
-            on_loopback,
-            stop,
-            connections: AtomicU64::new(0),
-        }
+        Front { pipeline, on_loopback, stop, connections: AtomicU64::new(0) }
     }
 
     /// A name for a connection, for the record.
@@ -71,21 +66,17 @@ impl Front {
     ) -> Result<Response<ResponseBody>, Infallible> {
         let (parts, body) = request.into_parts();
         let snapshot = self.pipeline.snapshot();
-        Ok(
-            match self.answer(&snapshot, connection, &parts, body).await {
-                Ok(response) => response,
-                Err(refused) => {
-                    self.pipeline.metrics.denied(refused.denied.reason);
-                    if let Some(cx) = &refused.cx {
-                        let status = refused.denied.status.as_u16();
-                        self.pipeline
-                            .audit
-                            .transport(cx, status, Some(refused.denied.reason));
-                    }
-                    refuse(&refused.denied)
+        Ok(match self.answer(&snapshot, connection, &parts, body).await {
+            Ok(response) => response,
+            Err(refused) => {
+                self.pipeline.metrics.denied(refused.denied.reason);
+                if let Some(cx) = &refused.cx {
+                    let status = refused.denied.status.as_u16();
+                    self.pipeline.audit.transport(cx, status, Some(refused.denied.reason));
                 }
-            },
-        )
+                refuse(&refused.denied)
+            }
+        })
     }
 
     async fn answer(
@@ -98,10 +89,7 @@ impl Front {
         // route: which server
         let server = route(snapshot, parts.uri.path())?;
         let mut cx = context(snapshot, server, connection, parts);
-        let refused = |denied: Denied, cx: Context| Refused {
-            denied,
-            cx: Some(cx),
-        };
+        let refused = |denied: Denied, cx: Context| Refused { denied, cx: Some(cx) };
         // auth: a browser's page from elsewhere, then whose key
         let checked = check_size(snapshot, &parts.headers)
             .and_then(|()| auth::check_origin(snapshot, self.on_loopback, parts))
@@ -167,10 +155,7 @@ impl Front {
             Body::Stream(events) => {
                 status = StatusCode::OK;
                 headers.insert(CONTENT_TYPE, EVENTS);
-                headers.insert(
-                    CACHE_CONTROL,
-                    HeaderValue::from_static("no-cache, no-transform"),
-                );
+                headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
                 headers.insert(NO_BUFFERING, HeaderValue::from_static("no"));
                 // A POST's stream may end in its own time while the gateway drains.
                 let stop = match parts.method {
@@ -210,9 +195,7 @@ fn route(snapshot: &Snapshot, path: &str) -> Result<Arc<ServerSpec>, Denied> {
     let servers = &snapshot.servers;
     let found = match path.trim_end_matches('/') {
         "/mcp" if servers.len() == 1 => servers.values().next(),
-        path => path
-            .strip_prefix("/mcp/")
-            .and_then(|name| servers.get(name)),
+        path => path.strip_prefix("/mcp/").and_then(|name| servers.get(name)),
     };
     found.cloned().ok_or_else(|| {
         let names: Vec<&str> = servers.keys().map(|name| &**name).collect();
@@ -243,10 +226,7 @@ fn context(
             Transport::Http1
         },
         http_method: Some(http_method.into()),
-        session: headers
-            .session
-            .as_ref()
-            .map(|s| session::digest(s.as_bytes())),
+        session: headers.session.as_ref().map(|s| session::digest(s.as_bytes())),
         headers,
         conn_id,
         principal: None,
@@ -255,9 +235,7 @@ fn context(
 }
 
 fn mcp_headers(headers: &HeaderMap) -> McpHeaders {
-    let params = headers
-        .iter()
-        .filter(|(name, _)| name.as_str().starts_with(PARAM));
+    let params = headers.iter().filter(|(name, _)| name.as_str().starts_with(PARAM));
     McpHeaders {
         accept: headers.get(http::header::ACCEPT).cloned(),
         version: headers.get(VERSION).cloned(),
@@ -265,9 +243,7 @@ fn mcp_headers(headers: &HeaderMap) -> McpHeaders {
         last_event_id: headers.get(LAST_EVENT_ID).cloned(),
         method: headers.get_all(METHOD).iter().cloned().collect(),
         name: headers.get_all(NAME).iter().cloned().collect(),
-        params: params
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect(),
+        params: params.map(|(name, value)| (name.clone(), value.clone())).collect(),
         repeated_version: headers.get_all(VERSION).iter().nth(1).is_some()
             || headers.get_all(SESSION).iter().nth(1).is_some(),
     }
@@ -276,10 +252,8 @@ fn mcp_headers(headers: &HeaderMap) -> McpHeaders {
 fn check_size(snapshot: &Snapshot, headers: &HeaderMap) -> Result<(), Denied> {
     let limit = snapshot.config.limits.headers.bytes();
     // As they stand on the wire: name, colon, blank, value, line end.
-    let size: usize = headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len() + 4)
-        .sum();
+    let size: usize =
+        headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     if size > limit {
         let message = format!("the headers have more than {limit} bytes");
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
@@ -289,18 +263,8 @@ fn check_size(snapshot: &Snapshot, headers: &HeaderMap) -> Result<(), Denied> {
 }
 
 async fn read_body(snapshot: &Snapshot, parts: &Parts, body: Incoming) -> Result<Bytes, Denied> {
-    let media = parts
-        .headers
-        .get(CONTENT_TYPE)
-        .and_then(|v| v.to_str().ok())
-        .unwrap_or("");
-    if !media
-        .split(';')
-        .next()
-        .unwrap_or("")
-        .trim()
-        .eq_ignore_ascii_case("application/json")
-    {
+    let media = parts.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+    if !media.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case("application/json") {
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         let message = "the content type must be application/json";
         return Err(Denied::new(status, -32600, "content_type", message));
@@ -310,10 +274,8 @@ async fn read_body(snapshot: &Snapshot, parts: &Parts, body: Incoming) -> Result
         let message = format!("the body has more than {limit} bytes");
         Denied::new(StatusCode::PAYLOAD_TOO_LARGE, LIMIT, "too_large", message)
     };
-    let told = parts
-        .headers
-        .get(CONTENT_LENGTH)
-        .and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    let told =
+        parts.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if told.is_some_and(|length| length > limit) {
         return Err(too_large());
     }
@@ -321,23 +283,13 @@ async fn read_body(snapshot: &Snapshot, parts: &Parts, body: Incoming) -> Result
     match timeout(snapshot.config.timeouts.body_read.get(), whole).await {
         Err(_) => {
             let message = "the body did not come in time";
-            Err(Denied::new(
-                StatusCode::REQUEST_TIMEOUT,
-                LIMIT,
-                "body_timeout",
-                message,
-            ))
+            Err(Denied::new(StatusCode::REQUEST_TIMEOUT, LIMIT, "body_timeout", message))
         }
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
         Ok(Err(e)) if e.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => {
             let message = "the body ended before its time";
-            Err(Denied::new(
-                StatusCode::BAD_REQUEST,
-                -32700,
-                "body_cut",
-                message,
-            ))
+            Err(Denied::new(StatusCode::BAD_REQUEST, -32700, "body_cut", message))
         }
     }
 }
@@ -350,10 +302,7 @@ pub fn refuse(denied: &Denied) -> Response<ResponseBody> {
     headers.insert(CONTENT_TYPE, JSON);
     match denied.status {
         StatusCode::UNAUTHORIZED => {
-            headers.insert(
-                WWW_AUTHENTICATE,
-                HeaderValue::from_static("Bearer realm=\"wiregate\""),
-            );
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"wiregate\""));
         }
         StatusCode::SERVICE_UNAVAILABLE => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
@@ -371,7 +320,5 @@ fn full(bytes: Bytes) -> ResponseBody {
 }
 
 fn empty() -> ResponseBody {
-    http_body_util::Empty::new()
-        .map_err(Cut::from)
-        .boxed_unsync()
+    http_body_util::Empty::new().map_err(Cut::from).boxed_unsync()
 }

@@ -54,9 +54,7 @@ fn field(out: &mut BytesMut, name: &str, value: &[u8]) {
 /// Data cut where a reader of the stream would end a line: LF, CR LF or CR.
 fn lines(data: &[u8]) -> impl Iterator<Item = &[u8]> {
     let strip = |line| <[u8]>::strip_suffix(line, b"\r").unwrap_or(line);
-    data.split(|b| *b == b'\n')
-        .map(strip)
-        .flat_map(|line| line.split(|b| *b == b'\r'))
+    data.split(|b| *b == b'\n').map(strip).flat_map(|line| line.split(|b| *b == b'\r'))
 }
 
 /// The body of an event stream. An error ends it at once, so that the client sees it cut off; so
@@ -123,10 +121,7 @@ mod tests {
 
     #[test]
     fn a_priming_event_has_an_id_and_empty_data() {
-        let event = Event {
-            id: Some("1".into()),
-            ..Event::default()
-        };
+        let event = Event { id: Some("1".into()), ..Event::default() };
         assert_eq!(&encode(&event)[..], b"id: 1\ndata: \n\n");
     }
 }

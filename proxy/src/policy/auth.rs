@@ -19,20 +19,12 @@ pub fn authenticate(snapshot: &Snapshot, parts: &Parts) -> Result<Option<Str>, D
     let mut values = parts.headers.get_all(AUTHORIZATION).iter();
     let token = values.next().and_then(bearer);
     let denied = |message| {
-        Denied::new(
-            StatusCode::UNAUTHORIZED,
-            UNAUTHENTICATED,
-            "unauthenticated",
-            message,
-        )
+        Denied::new(StatusCode::UNAUTHORIZED, UNAUTHENTICATED, "unauthenticated", message)
     };
     let (Some(token), None) = (token, values.next()) else {
         return Err(denied("a bearer key is required"));
     };
-    snapshot
-        .verify_key(token)
-        .map(Some)
-        .ok_or_else(|| denied("the bearer key is not known"))
+    snapshot.verify_key(token).map(Some).ok_or_else(|| denied("the bearer key is not known"))
 }
 
 fn bearer(value: &HeaderValue) -> Option<&str> {
@@ -69,14 +61,9 @@ pub fn check_origin(snapshot: &Snapshot, on_loopback: bool, parts: &Parts) -> Re
         return Err(forbidden("Host is not allowed"));
     }
     for origin in parts.headers.get_all(ORIGIN) {
-        let origin = origin
-            .to_str()
-            .map_err(|_| forbidden("Origin is not readable"))?;
+        let origin = origin.to_str().map_err(|_| forbidden("Origin is not readable"))?;
         let own = on_loopback
-            && origin
-                .parse::<Uri>()
-                .ok()
-                .is_some_and(|uri| uri.host().is_some_and(is_loopback));
+            && origin.parse::<Uri>().ok().is_some_and(|uri| uri.host().is_some_and(is_loopback));
         if !own && !listed(&config.allowed_origins, origin) {
             return Err(forbidden("Origin is not allowed"));
         }
@@ -95,9 +82,7 @@ fn host_of(host: &str) -> &str {
 fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")
-        || bare
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|ip| ip.is_loopback())
+        || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]

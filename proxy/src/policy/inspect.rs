@@ -3,12 +3,11 @@
 use std::cell::RefCell;
 
 use bytes::Bytes;
-use http::StatusCode;
 use inspect::message::{ParseError, ParseLimits, Parser};
 use inspect::scan::{Direction, Scanner, Subject};
 use inspect::{Action, Preset, Verdict};
 
-use super::{Denied, UNDECIDED};
+use super::Denied;
 use crate::config::{Limits, OnError};
 use crate::envelope::{Envelope, Head};
 use crate::session::Exchange;
@@ -42,11 +41,7 @@ thread_local! {
 pub fn parse_limits(limits: &Limits) -> ParseLimits {
     let frames = [limits.body, limits.stdio_line, limits.sse_event];
     ParseLimits {
-        max_bytes: frames
-            .into_iter()
-            .map(|size| size.bytes())
-            .max()
-            .unwrap_or_default(),
+        max_bytes: frames.into_iter().map(|size| size.bytes()).max().unwrap_or_default(),
         max_depth: limits.json_depth,
         max_values: limits.json_values,
     }
@@ -67,11 +62,9 @@ pub fn read(
         let limits = parse_limits(&snapshot.config.limits);
         let worker = match slot {
             Some(worker) if worker.limits == limits => worker,
-            _ => slot.insert(Worker {
-                limits,
-                parser: Parser::new(limits),
-                scanner: Scanner::new(),
-            }),
+            _ => {
+                slot.insert(Worker { limits, parser: Parser::new(limits), scanner: Scanner::new() })
+            }
         };
         let scanner = &mut worker.scanner;
         let (head, exchange, verdict, truncated) = worker.parser.parse(&raw, |message| {
@@ -82,10 +75,7 @@ pub fn read(
                 direction,
                 server,
                 method: head.method.as_deref().or(asked.map(|e| &*e.method)),
-                name: head
-                    .name
-                    .as_deref()
-                    .or(asked.and_then(|e| e.name.as_deref())),
+                name: head.name.as_deref().or(asked.and_then(|e| e.name.as_deref())),
                 paranoia: snapshot.policy.paranoia,
                 budget: snapshot.config.inspect.budget.bytes(),
             };
@@ -94,16 +84,7 @@ pub fn read(
             let verdict = Verdict::decide(&snapshot.rules, &snapshot.policy, scan, message.raw());
             (head, exchange, verdict, truncated)
         })?;
-        Ok(Seen {
-            envelope: Envelope {
-                raw,
-                head,
-                direction,
-            },
-            exchange,
-            verdict,
-            truncated,
-        })
+        Ok(Seen { envelope: Envelope { raw, head, direction }, exchange, verdict, truncated })
     })
 }
 
@@ -131,20 +112,13 @@ pub fn check_params(
             budget: snapshot.config.inspect.budget.bytes(),
         };
         let scan = |value: &String| {
-            worker
-                .scanner
-                .scan_text(&snapshot.rules, value, inspect::Surface::CallArgs, &subject)
+            worker.scanner.scan_text(&snapshot.rules, value, inspect::Surface::CallArgs, &subject)
         };
         let found = values.iter().map(scan).flat_map(|scan| scan.findings);
-        found
-            .map(|f| snapshot.rules.rule(f.rule).action())
-            .max()
-            .unwrap_or(Action::Allow)
+        found.map(|f| snapshot.rules.rule(f.rule).action()).max().unwrap_or(Action::Allow)
     });
     if strictest >= Action::Redact && snapshot.policy.preset != Preset::Audit {
-        return Err(Denied::header_mismatch(
-            "a parameter header holds what the body does not",
-        ));
+        return Err(Denied::header_mismatch("a parameter header holds what the body does not"));
     }
     Ok(())
 }
@@ -158,10 +132,5 @@ pub fn decided(snapshot: &Snapshot, seen: &Seen) -> Result<(), Denied> {
     if !seen.truncated || lenient || snapshot.policy.preset == Preset::Audit {
         return Ok(());
     }
-    Err(Denied::new(
-        StatusCode::OK,
-        UNDECIDED,
-        "undecided",
-        "policy inspect: the message has more text or findings than the budget",
-    ))
+    Err(Denied::undecided("the message has more text or findings than the budget"))
 }

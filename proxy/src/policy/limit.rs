@@ -50,12 +50,7 @@ impl Places {
 }
 
 fn take(places: &Arc<Semaphore>, message: &str) -> Result<OwnedSemaphorePermit, Denied> {
-    Arc::clone(places).try_acquire_owned().map_err(|_| {
-        Denied::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            LIMIT,
-            "over_capacity",
-            message,
-        )
-    })
+    Arc::clone(places)
+        .try_acquire_owned()
+        .map_err(|_| Denied::new(StatusCode::SERVICE_UNAVAILABLE, LIMIT, "over_capacity", message))
 }

@@ -5,6 +5,7 @@ pub mod inspect;
 pub mod limit;
 pub mod withhold;
 
+use ::inspect::message::ParseError;
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
@@ -55,13 +56,7 @@ impl Denied {
         reason: &'static str,
         message: impl Into<String>,
     ) -> Denied {
-        Denied {
-            status,
-            code,
-            reason,
-            message: message.into(),
-            data: None,
-        }
+        Denied { status, code, reason, message: message.into(), data: None }
     }
 
     /// `-32020`: a header and the body differ.
@@ -95,17 +90,34 @@ impl Denied {
     pub fn answer(&self, id: Option<&str>) -> Bytes {
         let mut error = Map::new();
         error.insert("code".into(), self.code.into());
-        error.insert(
-            "message".into(),
-            format!("wiregate: {}", self.message).into(),
-        );
+        error.insert("message".into(), format!("wiregate: {}", self.message).into());
         if let Some(data) = &self.data {
             error.insert("data".into(), data.clone());
         }
         envelope(id, "error", &Value::Object(error))
     }
 
-    /// The answer in HTTP 200, once headers can't change any more or on transports without status.
+    /// What a message gets that could not be inspected in full.
+    pub fn undecided(why: &str) -> Denied {
+        Denied::new(StatusCode::OK, UNDECIDED, "undecided", format!("policy inspect: {why}"))
+    }
+
+    /// What bytes get that are no message.
+    pub fn of_parse(error: &ParseError) -> Denied {
+        let (status, reason) = match error {
+            ParseError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            ParseError::TooDeep { .. } => (StatusCode::BAD_REQUEST, "too_deep"),
+            ParseError::TooManyValues { .. } => (StatusCode::BAD_REQUEST, "too_many_values"),
+            ParseError::DuplicateKey { .. } => (StatusCode::BAD_REQUEST, "duplicate_key"),
+            ParseError::NotAMessage { .. } | ParseError::BadId => {
+                (StatusCode::BAD_REQUEST, "invalid_request")
+            }
+            _ => (StatusCode::BAD_REQUEST, "parse_error"),
+        };
+        Denied::new(status, error.rpc_code(), reason, error.to_string())
+    }
+
+    /// What a request gets whose server failed.
     pub fn of_upstream(error: &UpstreamError) -> Denied {
         let (status, code, reason) = match error {
             UpstreamError::Unreachable { .. } | UpstreamError::Closed { .. } => {
@@ -129,10 +141,7 @@ pub fn blocked(id: Option<&str>, method: Option<&str>, rules: &[&str], modern: b
         if modern {
             result.insert("resultType".into(), "complete".into());
         }
-        result.insert(
-            "content".into(),
-            json!([{ "type": "text", "text": sentence }]),
-        );
+        result.insert("content".into(), json!([{ "type": "text", "text": sentence }]));
         result.insert("isError".into(), true.into());
         return envelope(id, "result", &Value::Object(result));
     }
@@ -142,11 +151,7 @@ pub fn blocked(id: Option<&str>, method: Option<&str>, rules: &[&str], modern: b
 
 /// A message with this id; `null` where it is unknown (JSON-RPC 2.0, section 5).
 fn envelope(id: Option<&str>, member: &str, value: &Value) -> Bytes {
-    format!(
-        r#"{{"jsonrpc":"2.0","id":{},"{member}":{value}}}"#,
-        id.unwrap_or("null")
-    )
-    .into()
+    format!(r#"{{"jsonrpc":"2.0","id":{},"{member}":{value}}}"#, id.unwrap_or("null")).into()
 }
 
 #[cfg(test)]

@@ -39,11 +39,8 @@ pub fn withhold(snapshot: &Snapshot, seen: &Seen) -> Option<Edit> {
     let base = text.as_ptr() as usize;
     edit.span.start = first.as_ptr() as usize - base;
     edit.span.end = last.as_ptr() as usize - base + last.len();
-    let left = tools
-        .iter()
-        .enumerate()
-        .filter(|(n, _)| !poisoned.contains(n))
-        .map(|(_, tool)| tool.get());
+    let left =
+        tools.iter().enumerate().filter(|(n, _)| !poisoned.contains(n)).map(|(_, tool)| tool.get());
     edit.replacement = left.collect::<Vec<_>>().join(",").into_bytes().into();
     Some(edit)
 }

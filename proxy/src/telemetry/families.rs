@@ -22,12 +22,7 @@ const fn family(
     labels: &'static str,
     help: &'static str,
 ) -> Family {
-    Family {
-        name,
-        kind,
-        labels,
-        help,
-    }
+    Family { name, kind, labels, help }
 }
 
 /// Every metric there is. The text at `/metrics` and the reference both come from here.
@@ -68,72 +63,17 @@ pub const FAMILIES: [Family; 17] = [
         "reason",
         "Messages refused before a server saw them",
     ),
-    family(
-        "wiregate_inflight_requests",
-        "gauge",
-        "",
-        "Requests under way",
-    ),
-    family(
-        "wiregate_open_streams",
-        "gauge",
-        "",
-        "Event streams open to clients",
-    ),
-    family(
-        "wiregate_connections",
-        "gauge",
-        "",
-        "Client connections open",
-    ),
-    family(
-        "wiregate_capture_enqueued_total",
-        "counter",
-        "",
-        "Rows handed to the recorder",
-    ),
-    family(
-        "wiregate_capture_written_total",
-        "counter",
-        "",
-        "Rows written to files",
-    ),
-    family(
-        "wiregate_capture_dropped_total",
-        "counter",
-        "",
-        "Rows lost to a full queue",
-    ),
-    family(
-        "wiregate_capture_durable_total",
-        "counter",
-        "",
-        "Rows safe on disk, journal included",
-    ),
-    family(
-        "wiregate_capture_errors_total",
-        "counter",
-        "",
-        "Failures of the recorder",
-    ),
-    family(
-        "wiregate_capture_queue_rows",
-        "gauge",
-        "",
-        "Rows that wait to be written",
-    ),
-    family(
-        "wiregate_capture_queue_bytes",
-        "gauge",
-        "",
-        "Bytes that wait to be written",
-    ),
-    family(
-        "wiregate_build_info",
-        "info",
-        "version",
-        "The version that runs",
-    ),
+    family("wiregate_inflight_requests", "gauge", "", "Requests under way"),
+    family("wiregate_open_streams", "gauge", "", "Event streams open to clients"),
+    family("wiregate_connections", "gauge", "", "Client connections open"),
+    family("wiregate_capture_enqueued_total", "counter", "", "Rows handed to the recorder"),
+    family("wiregate_capture_written_total", "counter", "", "Rows written to files"),
+    family("wiregate_capture_dropped_total", "counter", "", "Rows lost to a full queue"),
+    family("wiregate_capture_durable_total", "counter", "", "Rows safe on disk, journal included"),
+    family("wiregate_capture_errors_total", "counter", "", "Failures of the recorder"),
+    family("wiregate_capture_queue_rows", "gauge", "", "Rows that wait to be written"),
+    family("wiregate_capture_queue_bytes", "gauge", "", "Bytes that wait to be written"),
+    family("wiregate_build_info", "info", "version", "The version that runs"),
 ];
 
 /// The methods of the protocol; any other is counted as `other`.
@@ -178,24 +118,15 @@ const METHODS: [&str; 36] = [
 
 /// The label of a method: itself when the protocol knows it, else `other`.
 pub fn method_label(method: &str) -> &'static str {
-    METHODS
-        .iter()
-        .find(|known| **known == method)
-        .copied()
-        .unwrap_or("other")
+    METHODS.iter().find(|known| **known == method).copied().unwrap_or("other")
 }
 
 /// The name without the suffix that the encoder adds by the metric's kind.
 pub(super) fn stem(name: &str) -> &str {
-    name.strip_suffix("_total")
-        .or_else(|| name.strip_suffix("_info"))
-        .unwrap_or(name)
+    name.strip_suffix("_total").or_else(|| name.strip_suffix("_info")).unwrap_or(name)
 }
 
 /// The help of a metric of ours.
 pub(super) fn help(name: &str) -> &'static str {
-    FAMILIES
-        .iter()
-        .find(|family| family.name == name)
-        .map_or("", |family| family.help)
+    FAMILIES.iter().find(|family| family.name == name).map_or("", |family| family.help)
 }

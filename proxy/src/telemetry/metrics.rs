@@ -135,8 +135,7 @@ impl Metrics {
         self.register("wiregate_connections", self.connections.clone());
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
         self.register("wiregate_build_info", Info::new(version));
-        self.registry
-            .register_collector(Box::new(self.capture.clone()));
+        self.registry.register_collector(Box::new(self.capture.clone()));
         self
     }
 
@@ -169,34 +168,23 @@ impl Metrics {
 
     /// A message that came in; `direction` and `kind` by their `as_str`.
     pub fn message(&self, direction: &'static str, kind: &'static str) {
-        self.messages
-            .get_or_create(&MessageLabels { direction, kind })
-            .inc();
+        self.messages.get_or_create(&MessageLabels { direction, kind }).inc();
     }
 
     /// A finding of `rule`, and the action enforced.
     pub fn verdict(&self, rule: &str, action: &'static str) {
-        self.verdicts
-            .get_or_create(&VerdictLabels {
-                rule: rule.into(),
-                action,
-            })
-            .inc();
+        self.verdicts.get_or_create(&VerdictLabels { rule: rule.into(), action }).inc();
     }
 
     /// The gateway's own work on one message.
     pub fn processing(&self, direction: &'static str, took: Duration) {
-        self.processing
-            .get_or_create(&DirectionLabel { direction })
-            .observe(took.as_secs_f64());
+        self.processing.get_or_create(&DirectionLabel { direction }).observe(took.as_secs_f64());
     }
 
     /// From sending a request to the head of the server's response.
     pub fn upstream(&self, server: &str, took: Duration) {
         let server = self.server_label(server);
-        self.upstream
-            .get_or_create(&ServerLabel { server })
-            .observe(took.as_secs_f64());
+        self.upstream.get_or_create(&ServerLabel { server }).observe(took.as_secs_f64());
     }
 
     /// A message refused before a server saw it.
@@ -287,17 +275,12 @@ mod tests {
                 }
             })
             .collect();
-        let mut told: Vec<String> = FAMILIES
-            .iter()
-            .map(|family| format!("{} {}", family.name, family.kind))
-            .collect();
+        let mut told: Vec<String> =
+            FAMILIES.iter().map(|family| format!("{} {}", family.name, family.kind)).collect();
         shown.sort();
         told.sort();
         assert_eq!(shown, told);
-        assert!(
-            FAMILIES.iter().all(|family| text.contains(family.help)),
-            "{text}"
-        );
+        assert!(FAMILIES.iter().all(|family| text.contains(family.help)), "{text}");
     }
 
     #[test]
@@ -314,11 +297,7 @@ mod tests {
         let metrics = touched();
         metrics.set_servers(["mail".into()]);
         metrics.request("mail", "ping", "error");
-        assert!(
-            metrics
-                .render()
-                .contains(r#"server="mail",method="ping",outcome="error""#)
-        );
+        assert!(metrics.render().contains(r#"server="mail",method="ping",outcome="error""#));
     }
 
     #[test]

@@ -109,8 +109,7 @@ impl HttpUpstream {
             .await
             .map_err(|_| UpstreamError::Timeout { what: "first byte" })?
             .map_err(|e| of_client(&e))?;
-        self.read(response, deadline, is_request || expects_stream)
-            .await
+        self.read(response, deadline, is_request || expects_stream).await
     }
 
     fn request(
@@ -152,20 +151,12 @@ impl HttpUpstream {
         wants_body: bool,
     ) -> Result<Reply, UpstreamError> {
         let (parts, body) = response.into_parts();
-        if parts
-            .headers
-            .get(CONTENT_ENCODING)
-            .is_some_and(|e| e != "identity")
-        {
+        if parts.headers.get(CONTENT_ENCODING).is_some_and(|e| e != "identity") {
             return Err(protocol("it is compressed, which was not asked for"));
         }
         let mut reply = Reply::empty(parts.status);
         reply.session = parts.headers.get(SESSION).cloned();
-        let kind = parts
-            .headers
-            .get(CONTENT_TYPE)
-            .and_then(|v| v.to_str().ok())
-            .unwrap_or("");
+        let kind = parts.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
         let kind = kind.split(';').next().unwrap_or("").trim();
         if kind.eq_ignore_ascii_case("text/event-stream") && parts.status.is_success() {
             reply.body = self.events(body, deadline);
@@ -191,13 +182,10 @@ impl HttpUpstream {
         match collected {
             Err(_) => Err(UpstreamError::Timeout { what: "body" }),
             Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(e)) if e.is::<LengthLimitError>() => Err(UpstreamError::TooLarge {
-                what: "answer",
-                limit: self.max_body,
-            }),
-            Ok(Err(e)) => Err(UpstreamError::Closed {
-                detail: e.to_string(),
-            }),
+            Ok(Err(e)) if e.is::<LengthLimitError>() => {
+                Err(UpstreamError::TooLarge { what: "answer", limit: self.max_body })
+            }
+            Ok(Err(e)) => Err(UpstreamError::Closed { detail: e.to_string() }),
         }
     }
 
@@ -237,9 +225,7 @@ impl Events {
             let until = self.deadline.map_or(idle, |d| d.min(idle));
             match timeout_at(until, self.body.frame()).await {
                 Err(_) => {
-                    break Err(UpstreamError::Timeout {
-                        what: "event stream",
-                    });
+                    break Err(UpstreamError::Timeout { what: "event stream" });
                 }
                 Ok(None) => break Ok(()),
                 Ok(Some(Ok(frame))) => {
@@ -248,9 +234,7 @@ impl Events {
                     }
                 }
                 Ok(Some(Err(e))) => {
-                    break Err(UpstreamError::Closed {
-                        detail: e.to_string(),
-                    });
+                    break Err(UpstreamError::Closed { detail: e.to_string() });
                 }
             }
         };
@@ -300,9 +284,7 @@ fn mirror_params(
 }
 
 fn protocol(detail: &str) -> UpstreamError {
-    UpstreamError::Protocol {
-        detail: detail.to_owned(),
-    }
+    UpstreamError::Protocol { detail: detail.to_owned() }
 }
 
 /// What hyper's client says, without the URL it may hold.

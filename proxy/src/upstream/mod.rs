@@ -55,12 +55,7 @@ impl Outgoing {
     /// A message that goes as it came.
     pub fn intact(raw: Bytes, head: &Head) -> Outgoing {
         let open_ended = head.method.as_deref() == Some("subscriptions/listen");
-        Outgoing {
-            raw,
-            kind: head.kind,
-            open_ended,
-            replaced: Vec::new(),
-        }
+        Outgoing { raw, kind: head.kind, open_ended, replaced: Vec::new() }
     }
 }
 

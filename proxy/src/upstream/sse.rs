@@ -69,10 +69,7 @@ impl Decoder {
 
     fn check_size(&self, pending: usize) -> Result<(), UpstreamError> {
         if self.size + pending > self.limit {
-            return Err(UpstreamError::TooLarge {
-                what: "event",
-                limit: self.limit,
-            });
+            return Err(UpstreamError::TooLarge { what: "event", limit: self.limit });
         }
         Ok(())
     }
@@ -115,10 +112,7 @@ impl Decoder {
             // A comment on its own is a sign of life.
             if !self.any_field {
                 self.size = 0;
-                return Some(Event {
-                    is_comment: true,
-                    ..Event::default()
-                });
+                return Some(Event { is_comment: true, ..Event::default() });
             }
             return None;
         }
@@ -152,16 +146,8 @@ impl Decoder {
         let event = Event {
             id: self.id.take().map(Into::into),
             retry: self.retry.take(),
-            name: self
-                .name
-                .take()
-                .filter(|n| &**n != "message")
-                .map(Into::into),
-            data: self
-                .data
-                .take()
-                .map(BytesMut::freeze)
-                .filter(|d| !d.is_empty()),
+            name: self.name.take().filter(|n| &**n != "message").map(Into::into),
+            data: self.data.take().map(BytesMut::freeze).filter(|d| !d.is_empty()),
             is_comment: false,
         };
         had_field.then_some(event)
@@ -198,15 +184,9 @@ mod tests {
         let whole = all(std::iter::once(stream.clone()));
         assert_eq!(whole.len(), 4);
         assert!(whole[0].is_comment);
-        assert_eq!(
-            (whole[1].id.as_deref(), whole[1].data.as_deref()),
-            (Some("1"), None)
-        );
+        assert_eq!((whole[1].id.as_deref(), whole[1].data.as_deref()), (Some("1"), None));
         assert_eq!(whole[2].data.as_deref(), Some(b"{\"a\":\n1}".as_slice()));
-        assert_eq!(
-            (whole[3].retry, whole[3].data.as_deref()),
-            (Some(30), Some(b"x".as_slice()))
-        );
+        assert_eq!((whole[3].retry, whole[3].data.as_deref()), (Some(30), Some(b"x".as_slice())));
         for size in 1..stream.len() {
             let cut = all(stream.chunks(size).map(<[u8]>::to_vec));
             let show = |events: &[Event]| format!("{events:?}");

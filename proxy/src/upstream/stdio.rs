@@ -48,13 +48,9 @@ impl StdioUpstream {
     }
 
     async fn write(&self, message: Outgoing) -> Result<Reply, UpstreamError> {
-        let closed = |detail: &str| UpstreamError::Closed {
-            detail: detail.to_owned(),
-        };
+        let closed = |detail: &str| UpstreamError::Closed { detail: detail.to_owned() };
         let mut input = self.input.lock().await;
-        let pipe = input
-            .as_mut()
-            .ok_or_else(|| closed("its input is closed"))?;
+        let pipe = input.as_mut().ok_or_else(|| closed("its input is closed"))?;
         let line = as_line(&message.raw);
         let written = timeout(self.write, async {
             pipe.write_all(&line).await?;
@@ -67,9 +63,7 @@ impl StdioUpstream {
             Err(_) => {
                 // Part of a line may be written: nothing more can be said on this pipe.
                 input.take();
-                Err(UpstreamError::Timeout {
-                    what: "writing to its input",
-                })
+                Err(UpstreamError::Timeout { what: "writing to its input" })
             }
         }
     }
@@ -86,11 +80,7 @@ impl Upstream for StdioUpstream {
 
     /// Everything the child writes. It can be taken once.
     fn listen<'a>(&'a self, _cx: &'a Context) -> BoxFuture<'a, Result<Reply, UpstreamError>> {
-        let taken = self
-            .output
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let taken = self.output.lock().unwrap_or_else(PoisonError::into_inner).take();
         let limit = self.line_limit;
         Box::pin(async move {
             let lines = taken.ok_or_else(|| UpstreamError::Closed {
@@ -101,32 +91,16 @@ impl Upstream for StdioUpstream {
                 match lines.next().await {
                     Ok(None) => None,
                     Ok(Some(Line::Whole(line))) => {
-                        let event = Event {
-                            data: Some(line),
-                            ..Event::default()
-                        };
+                        let event = Event { data: Some(line), ..Event::default() };
                         Some((Ok(event), Some(lines)))
                     }
-                    Ok(Some(Line::TooLong)) => Some((
-                        Err(UpstreamError::TooLarge {
-                            what: "line",
-                            limit,
-                        }),
-                        Some(lines),
-                    )),
-                    Err(e) => Some((
-                        Err(UpstreamError::Closed {
-                            detail: e.to_string(),
-                        }),
-                        None,
-                    )),
+                    Ok(Some(Line::TooLong)) => {
+                        Some((Err(UpstreamError::TooLarge { what: "line", limit }), Some(lines)))
+                    }
+                    Err(e) => Some((Err(UpstreamError::Closed { detail: e.to_string() }), None)),
                 }
             });
-            Ok(Reply {
-                status: None,
-                session: None,
-                body: Body::Stream(events.boxed()),
-            })
+            Ok(Reply { status: None, session: None, body: Body::Stream(events.boxed()) })
         })
     }
 }

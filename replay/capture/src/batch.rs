@@ -19,27 +19,22 @@ use crate::schema::{ColumnType, WIDTH, arrow_schema, columns, list_item};
 
 /// The rows as one batch in the schema of [`arrow_schema()`].
 pub fn to_batch(rows: &[Record]) -> Result<RecordBatch, CaptureError> {
-    let mut builders: Vec<Builder> = columns()
-        .iter()
-        .map(|column| Builder::new(column.ty, rows.len()))
-        .collect();
+    let mut builders: Vec<Builder> =
+        columns().iter().map(|column| Builder::new(column.ty, rows.len())).collect();
     for row in rows {
         for (builder, value) in builders.iter_mut().zip(row.values()) {
             builder.push(value);
         }
     }
     let arrays = builders.into_iter().map(Builder::finish).collect();
-    RecordBatch::try_new(arrow_schema(), arrays).map_err(|error| CaptureError::Encode {
-        detail: error.to_string(),
-    })
+    RecordBatch::try_new(arrow_schema(), arrays)
+        .map_err(|error| CaptureError::Encode { detail: error.to_string() })
 }
 
 /// The rows of a batch. Columns are found by name; missing ones read as null, unknown ones are passed over.
 pub fn from_batch(batch: &RecordBatch) -> Result<Vec<Record>, CaptureError> {
     let mut decoder = Decoder::new(batch)?;
-    Ok((0..batch.num_rows())
-        .map(|row| decoder.record(row))
-        .collect())
+    Ok((0..batch.num_rows()).map(|row| decoder.record(row)).collect())
 }
 
 enum Builder {
@@ -79,9 +74,7 @@ impl Builder {
             (Builder::Text(builder), Some(Value::Text(value))) => builder.append_value(value),
             (Builder::Binary(builder), Some(Value::Bytes(value))) => builder.append_value(value),
             (Builder::List(builder), Some(Value::List(values))) => {
-                values
-                    .iter()
-                    .for_each(|value| builder.values().append_value(value));
+                values.iter().for_each(|value| builder.values().append_value(value));
                 builder.append(true);
             }
             (Builder::Int32(builder), _) => builder.append_null(),
@@ -130,10 +123,7 @@ impl<'a> Decoder<'a> {
                 });
             }
         }
-        Ok(Decoder {
-            arrays,
-            last: [const { None }; WIDTH],
-        })
+        Ok(Decoder { arrays, last: [const { None }; WIDTH] })
     }
 
     pub(crate) fn record(&mut self, row: usize) -> Record {
@@ -166,13 +156,7 @@ fn cell(ty: ColumnType, array: &ArrayRef, row: usize, last: &mut Option<Str>) ->
         ColumnType::TextList => {
             let items = array.as_list::<i32>().value(row);
             let items = items.as_string::<i32>();
-            Cell::List(
-                items
-                    .iter()
-                    .flatten()
-                    .map(|item| share(item, last))
-                    .collect(),
-            )
+            Cell::List(items.iter().flatten().map(|item| share(item, last)).collect())
         }
     }
 }
@@ -231,17 +215,9 @@ mod tests {
     fn a_missing_column_reads_as_null() {
         let rows = vec![sample::full(1, b"{}")];
         let batch = to_batch(&rows).unwrap();
-        let kept: Vec<usize> = (0..WIDTH)
-            .filter(|at| columns()[*at].name != "server")
-            .collect();
+        let kept: Vec<usize> = (0..WIDTH).filter(|at| columns()[*at].name != "server").collect();
         let back = from_batch(&batch.project(&kept).unwrap()).unwrap();
-        assert_eq!(
-            back,
-            vec![Record {
-                server: None,
-                ..rows[0].clone()
-            }]
-        );
+        assert_eq!(back, vec![Record { server: None, ..rows[0].clone() }]);
     }
 
     #[test]
@@ -252,10 +228,7 @@ mod tests {
         let batch = RecordBatch::try_new(Arc::new(schema), vec![array]).unwrap();
         assert!(matches!(
             from_batch(&batch),
-            Err(CaptureError::ColumnType {
-                column: "server",
-                ..
-            })
+            Err(CaptureError::ColumnType { column: "server", .. })
         ));
     }
 

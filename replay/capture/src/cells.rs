@@ -285,11 +285,7 @@ fn text(field: &Option<Str>) -> Option<Value<'_>> {
 
 impl Cell {
     fn int(self) -> Option<i64> {
-        if let Cell::Int(value) = self {
-            Some(value)
-        } else {
-            None
-        }
+        if let Cell::Int(value) = self { Some(value) } else { None }
     }
 
     fn int32(self) -> Option<i32> {
@@ -297,34 +293,18 @@ impl Cell {
     }
 
     fn bool(self) -> Option<bool> {
-        if let Cell::Bool(value) = self {
-            Some(value)
-        } else {
-            None
-        }
+        if let Cell::Bool(value) = self { Some(value) } else { None }
     }
 
     fn text(self) -> Option<Str> {
-        if let Cell::Text(value) = self {
-            Some(value)
-        } else {
-            None
-        }
+        if let Cell::Text(value) = self { Some(value) } else { None }
     }
 
     fn bytes(self) -> Option<Bytes> {
-        if let Cell::Bytes(value) = self {
-            Some(value)
-        } else {
-            None
-        }
+        if let Cell::Bytes(value) = self { Some(value) } else { None }
     }
 
     fn list(self) -> Vec<Str> {
-        if let Cell::List(value) = self {
-            value
-        } else {
-            Vec::new()
-        }
+        if let Cell::List(value) = self { value } else { Vec::new() }
     }
 }

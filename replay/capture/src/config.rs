@@ -86,12 +86,8 @@ impl RecorderConfig {
         match self {
             RecorderConfig { queue_rows: 0, .. } => refuse("queue_rows", "at least 1"),
             RecorderConfig { commit_rows: 0, .. } => refuse("commit_rows", "at least 1"),
-            RecorderConfig {
-                row_group_rows: 0, ..
-            } => refuse("row_group_rows", "at least 1"),
-            RecorderConfig {
-                row_group_bytes: 0, ..
-            } => refuse("row_group_bytes", "at least 1"),
+            RecorderConfig { row_group_rows: 0, .. } => refuse("row_group_rows", "at least 1"),
+            RecorderConfig { row_group_bytes: 0, .. } => refuse("row_group_bytes", "at least 1"),
             RecorderConfig { queue_bytes, .. } if !(4096..=1 << 30).contains(queue_bytes) => {
                 refuse("queue_bytes", "4 KiB to 1 GiB")
             }

@@ -22,11 +22,7 @@ pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
 
 /// Creates a file that must not exist, mode 0600.
 pub(crate) fn create_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 /// Makes the names in a folder durable.
@@ -51,12 +47,7 @@ pub(crate) fn publish(from: &Path, to: &Path) -> Result<(), CaptureError> {
     }
     moved.map_err(CaptureError::io("rename", from))?;
     // new folders must survive a power cut too: hour, date, capture
-    for folder in to
-        .ancestors()
-        .skip(1)
-        .take(3)
-        .filter(|path| !path.as_os_str().is_empty())
-    {
+    for folder in to.ancestors().skip(1).take(3).filter(|path| !path.as_os_str().is_empty()) {
         sync_dir(folder).map_err(CaptureError::io("sync", folder))?;
     }
     Ok(())
@@ -66,14 +57,8 @@ pub(crate) fn publish(from: &Path, to: &Path) -> Result<(), CaptureError> {
 pub(crate) fn partition(ts_us: i64) -> PathBuf {
     let time = jiff::Timestamp::from_microsecond(ts_us).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     let time = jiff::tz::Offset::UTC.to_datetime(time);
-    format!(
-        "date={:04}-{:02}-{:02}/hour={:02}",
-        time.year(),
-        time.month(),
-        time.day(),
-        time.hour()
-    )
-    .into()
+    format!("date={:04}-{:02}-{:02}/hour={:02}", time.year(), time.month(), time.day(), time.hour())
+        .into()
 }
 
 /// The name of a finished file: who wrote it, and which rows.
@@ -89,21 +74,13 @@ impl FileName {
         let mut parts = name.strip_suffix(".parquet")?.rsplitn(3, '-');
         let last = parts.next()?.parse().ok()?;
         let first = parts.next()?.parse().ok()?;
-        Some(FileName {
-            writer: parts.next()?.to_owned(),
-            first,
-            last,
-        })
+        Some(FileName { writer: parts.next()?.to_owned(), first, last })
     }
 }
 
 impl std::fmt::Display for FileName {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            out,
-            "{}-{:012}-{:012}.parquet",
-            self.writer, self.first, self.last
-        )
+        write!(out, "{}-{:012}-{:012}.parquet", self.writer, self.first, self.last)
     }
 }
 
@@ -145,11 +122,7 @@ impl Home {
         if locked.is_err() {
             let _ = fs::remove_dir_all(&hidden);
         }
-        Ok(Home {
-            path,
-            writer: writer.to_owned(),
-            lock: locked?,
-        })
+        Ok(Home { path, writer: writer.to_owned(), lock: locked? })
     }
 
     /// Makes the folder again after somebody removed it.
@@ -171,10 +144,7 @@ impl Home {
 
     /// Takes over the folder of a writer that is gone; `None` while it lives.
     pub(crate) fn take_over(path: &Path) -> io::Result<Option<Home>> {
-        let Some(writer) = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .filter(|id| is_id(id))
+        let Some(writer) = path.file_name().and_then(|name| name.to_str()).filter(|id| is_id(id))
         else {
             return Ok(None);
         };
@@ -185,11 +155,7 @@ impl Home {
             .mode(0o600)
             .open(path.join(LOCK))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Some(Home {
-                path: path.to_owned(),
-                writer: writer.to_owned(),
-                lock,
-            })),
+            Ok(()) => Ok(Some(Home { path: path.to_owned(), writer: writer.to_owned(), lock })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
@@ -237,20 +203,10 @@ mod tests {
 
     #[test]
     fn names_survive() {
-        let name = FileName {
-            writer: "w0a".into(),
-            first: 1,
-            last: 99,
-        };
+        let name = FileName { writer: "w0a".into(), first: 1, last: 99 };
         assert_eq!(name.to_string(), "w0a-000000000001-000000000099.parquet");
         assert_eq!(FileName::parse(&name.to_string()), Some(name));
-        for bad in [
-            "x.parquet",
-            "w-1.parquet",
-            "w-1-2.tmp",
-            "w-a-2.parquet",
-            ".parquet",
-        ] {
+        for bad in ["x.parquet", "w-1.parquet", "w-1-2.tmp", "w-a-2.parquet", ".parquet"] {
             assert_eq!(FileName::parse(bad), None, "{bad}");
         }
     }
@@ -258,10 +214,7 @@ mod tests {
     #[test]
     fn partitions_are_utc_hours() {
         assert_eq!(partition(0), Path::new("date=1970-01-01/hour=00"));
-        assert_eq!(
-            partition(1_763_855_999_999_999),
-            Path::new("date=2025-11-22/hour=23")
-        );
+        assert_eq!(partition(1_763_855_999_999_999), Path::new("date=2025-11-22/hour=23"));
         assert_eq!(partition(i64::MAX), Path::new("date=1970-01-01/hour=00"));
     }
 

@@ -106,18 +106,11 @@ pub enum CaptureError {
 impl CaptureError {
     /// An [`CaptureError::Io`] for `map_err`.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CaptureError {
-        move |source| CaptureError::Io {
-            action,
-            path: path.to_owned(),
-            source,
-        }
+        move |source| CaptureError::Io { action, path: path.to_owned(), source }
     }
 
     /// A [`CaptureError::Damaged`] for `map_err`.
     pub(crate) fn damaged<E: std::fmt::Display>(path: &Path) -> impl FnOnce(E) -> CaptureError {
-        move |error| CaptureError::Damaged {
-            path: path.to_owned(),
-            detail: error.to_string(),
-        }
+        move |error| CaptureError::Damaged { path: path.to_owned(), detail: error.to_string() }
     }
 }

@@ -39,12 +39,7 @@ impl Segment {
         let _ = std::fs::remove_file(&path);
         let mut file = disk::create_file(&path)?;
         let begun = file.write_all(MAGIC).and_then(|()| disk::sync_dir(home));
-        let segment = Segment {
-            path,
-            file,
-            len: MAGIC.len() as u64,
-            buffer: Vec::new(),
-        };
+        let segment = Segment { path, file, len: MAGIC.len() as u64, buffer: Vec::new() };
         match begun {
             Ok(()) => Ok(segment),
             Err(error) => {
@@ -146,10 +141,7 @@ impl Frames {
         let size = file.metadata()?.len();
         let mut input = BufReader::with_capacity(1 << 16, file);
         let mut magic = Vec::new();
-        input
-            .by_ref()
-            .take(MAGIC.len() as u64)
-            .read_to_end(&mut magic)?;
+        input.by_ref().take(MAGIC.len() as u64).read_to_end(&mut magic)?;
         Ok(match magic.as_slice() {
             word if word == MAGIC => Opened::Segment(Frames {
                 input,
@@ -186,10 +178,7 @@ impl Frames {
         }
         self.left -= length;
         self.buffer.clear();
-        self.input
-            .by_ref()
-            .take(length)
-            .read_to_end(&mut self.buffer)?;
+        self.input.by_ref().take(length).read_to_end(&mut self.buffer)?;
         if self.buffer.len() as u64 != length
             || crc32c::crc32c(&self.buffer) != u32::from_le_bytes(crc)
         {
@@ -198,10 +187,7 @@ impl Frames {
         let Some(([VERSION, seq @ ..], row)) = self.buffer.split_first_chunk::<ROW_HEAD>() else {
             return Ok(None);
         };
-        Ok(row::decode(row).ok().map(|row| Record {
-            seq: i64::from_le_bytes(*seq),
-            ..row
-        }))
+        Ok(row::decode(row).ok().map(|row| Record { seq: i64::from_le_bytes(*seq), ..row }))
     }
 }
 
@@ -214,8 +200,7 @@ mod tests {
     fn written(rows: &[Record]) -> Vec<u8> {
         let dir = tempfile::tempdir().unwrap();
         let mut segment = Segment::create(dir.path(), 1).unwrap();
-        rows.chunks(2)
-            .for_each(|rows| segment.append(rows).unwrap());
+        rows.chunks(2).for_each(|rows| segment.append(rows).unwrap());
         let bytes = std::fs::read(segment.path()).unwrap();
         assert_eq!(bytes.len() as u64, segment.len());
         bytes
@@ -235,19 +220,13 @@ mod tests {
 
     #[test]
     fn a_cut_anywhere_in_the_last_frame_keeps_the_others() {
-        let rows: Vec<Record> = (1..=4)
-            .map(|seq| sample::full(seq, b"{\"a\":[1,2]}"))
-            .collect();
+        let rows: Vec<Record> = (1..=4).map(|seq| sample::full(seq, b"{\"a\":[1,2]}")).collect();
         let all = written(&rows);
         let without_last = written(&rows[..3]).len();
         assert_eq!(read(&all), (rows.clone(), false));
         for end in without_last..all.len() {
             let torn = end > without_last;
-            assert_eq!(
-                read(&all[..end]),
-                (rows[..3].to_vec(), torn),
-                "cut at {end}"
-            );
+            assert_eq!(read(&all[..end]), (rows[..3].to_vec(), torn), "cut at {end}");
         }
     }
 
@@ -260,11 +239,7 @@ mod tests {
             let mut turned = all.clone();
             turned[at] ^= 0x10;
             let kept = usize::from(at >= first) + usize::from(at >= second);
-            assert_eq!(
-                read(&turned),
-                (rows[..kept].to_vec(), true),
-                "turned at {at}"
-            );
+            assert_eq!(read(&turned), (rows[..kept].to_vec(), true), "turned at {at}");
         }
     }
 

@@ -17,20 +17,12 @@ pub(crate) struct Files {
 impl Files {
     pub(crate) fn below(dir: &Path) -> Result<Files, CaptureError> {
         let dates = list(dir, |name| name.starts_with("date="))?;
-        Ok(Files {
-            dates,
-            hours: VecDeque::new(),
-            files: VecDeque::new(),
-        })
+        Ok(Files { dates, hours: VecDeque::new(), files: VecDeque::new() })
     }
 
     /// Only this file.
     pub(crate) fn single(path: PathBuf) -> Files {
-        Files {
-            dates: VecDeque::new(),
-            hours: VecDeque::new(),
-            files: [path].into(),
-        }
+        Files { dates: VecDeque::new(), hours: VecDeque::new(), files: [path].into() }
     }
 }
 

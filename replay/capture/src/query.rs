@@ -46,9 +46,7 @@ impl Query {
             ("kind", &self.kind),
             ("leg", &self.leg),
         ];
-        conditions
-            .into_iter()
-            .filter_map(|(column, value)| Some((column, value.as_deref()?)))
+        conditions.into_iter().filter_map(|(column, value)| Some((column, value.as_deref()?)))
     }
 
     /// The columns to read, conditions included; `None` for all.
@@ -79,40 +77,26 @@ impl Query {
     pub(crate) fn rows(&self, batch: &RecordBatch) -> Vec<usize> {
         let mut keep = vec![true; batch.num_rows()];
         for (column, wanted) in self.texts() {
-            let column = batch
-                .column_by_name(column)
-                .map(|array| array.as_string::<i32>());
+            let column = batch.column_by_name(column).map(|array| array.as_string::<i32>());
             narrow(&mut keep, |row| {
                 column.is_some_and(|array| array.is_valid(row) && array.value(row) == wanted)
             });
         }
         if let Some(rule) = &self.rule {
-            let column = batch
-                .column_by_name("rule_ids")
-                .map(|array| array.as_list::<i32>());
+            let column = batch.column_by_name("rule_ids").map(|array| array.as_list::<i32>());
             narrow(&mut keep, |row| {
-                column
-                    .filter(|lists| lists.is_valid(row))
-                    .is_some_and(|lists| {
-                        let list = lists.value(row);
-                        list.as_string::<i32>()
-                            .iter()
-                            .flatten()
-                            .any(|id| id == rule)
-                    })
+                column.filter(|lists| lists.is_valid(row)).is_some_and(|lists| {
+                    let list = lists.value(row);
+                    list.as_string::<i32>().iter().flatten().any(|id| id == rule)
+                })
             });
         }
         if self.from_us.or(self.to_us).is_some() {
-            let (from, to) = (
-                self.from_us.unwrap_or(i64::MIN),
-                self.to_us.unwrap_or(i64::MAX),
-            );
+            let (from, to) = (self.from_us.unwrap_or(i64::MIN), self.to_us.unwrap_or(i64::MAX));
             let column = batch.column_by_name("ts");
             let column = column.map(|array| array.as_primitive::<TimestampMicrosecondType>());
             narrow(&mut keep, |row| {
-                let ts = column
-                    .filter(|array| array.is_valid(row))
-                    .map(|array| array.value(row));
+                let ts = column.filter(|array| array.is_valid(row)).map(|array| array.value(row));
                 ts.is_some_and(|ts| ts >= from && (ts < to || self.to_us.is_none()))
             });
         }

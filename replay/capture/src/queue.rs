@@ -160,9 +160,7 @@ impl Queue {
         size: usize,
     ) -> MutexGuard<'a, State> {
         let full = |state: &mut State| !state.closing && !self.fits(state, size);
-        let waited = self
-            .room
-            .wait_timeout_while(state, self.limits.block_for, full);
+        let waited = self.room.wait_timeout_while(state, self.limits.block_for, full);
         waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
@@ -181,29 +179,21 @@ impl Queue {
             }
             state.idle = true;
             state = match deadline {
-                None => self
-                    .filled
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
+                None => self.filled.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some(deadline) => {
                     let left = deadline.saturating_duration_since(Instant::now());
                     if left.is_zero() {
                         state.idle = false;
                         return Wake::Deadline;
                     }
-                    self.filled
-                        .wait_timeout(state, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
+                    self.filled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
                 }
             };
         }
         state.idle = false;
         if linger && !self.group_full(&state) && !state.closing {
             let few = |state: &mut State| !self.group_full(state) && !state.closing;
-            let waited = self
-                .filled
-                .wait_timeout_while(state, self.limits.commit_every, few);
+            let waited = self.filled.wait_timeout_while(state, self.limits.commit_every, few);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         let mut bytes = 0;

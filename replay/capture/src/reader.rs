@@ -50,18 +50,9 @@ impl Reader {
         let columns = query.needed()?;
         let path = path.as_ref();
         let metadata = std::fs::metadata(path).map_err(CaptureError::io("open", path))?;
-        let files = if metadata.is_dir() {
-            Files::below(path)?
-        } else {
-            Files::single(path.to_owned())
-        };
-        Ok(Reader {
-            files,
-            query,
-            columns,
-            current: None,
-            rows: Vec::new().into_iter(),
-        })
+        let files =
+            if metadata.is_dir() { Files::below(path)? } else { Files::single(path.to_owned()) };
+        Ok(Reader { files, query, columns, current: None, rows: Vec::new().into_iter() })
     }
 
     /// The finished files below a capture folder, in order: for reading them on several threads.
@@ -127,9 +118,7 @@ struct OpenFile {
 
 impl std::fmt::Debug for OpenFile {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("OpenFile")
-            .field("path", &self.path)
-            .finish_non_exhaustive()
+        out.debug_struct("OpenFile").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
@@ -155,14 +144,7 @@ impl OpenFile {
         let groups = metadata.metadata().row_groups().iter().enumerate();
         let groups = groups.filter(|(_, group)| may_match(group, &reader.query));
         let groups = groups.map(|(at, _)| at).collect();
-        Ok(Some(OpenFile {
-            path,
-            file,
-            metadata,
-            mask,
-            groups,
-            batches: None,
-        }))
+        Ok(Some(OpenFile { path, file, metadata, mask, groups, batches: None }))
     }
 
     fn next_batch(&mut self) -> Option<Result<RecordBatch, CaptureError>> {
@@ -183,10 +165,7 @@ impl OpenFile {
     }
 
     fn read_group(&self, group: usize) -> Result<ParquetRecordBatchReader, CaptureError> {
-        let file = self
-            .file
-            .try_clone()
-            .map_err(CaptureError::io("open", &self.path))?;
+        let file = self.file.try_clone().map_err(CaptureError::io("open", &self.path))?;
         let about = self.metadata.metadata().row_group(group);
         let row_bytes = about.total_byte_size() / about.num_rows().max(1);
         let batch_rows = (BATCH_BYTES / row_bytes.max(1)).clamp(1, BATCH_ROWS);
@@ -202,21 +181,12 @@ impl OpenFile {
 
 /// Whether the group's range of times meets the query's. A group without statistics may.
 fn may_match(group: &RowGroupMetaData, query: &Query) -> bool {
-    let times = group
-        .columns()
-        .iter()
-        .find(|column| column.column_path().string() == "ts");
+    let times = group.columns().iter().find(|column| column.column_path().string() == "ts");
     let Some(Statistics::Int64(times)) = times.and_then(|column| column.statistics()) else {
         return true;
     };
-    let late = query
-        .to_us
-        .zip(times.min_opt())
-        .is_some_and(|(to, first)| *first >= to);
-    let early = query
-        .from_us
-        .zip(times.max_opt())
-        .is_some_and(|(from, last)| *last < from);
+    let late = query.to_us.zip(times.min_opt()).is_some_and(|(to, first)| *first >= to);
+    let early = query.from_us.zip(times.max_opt()).is_some_and(|(from, last)| *last < from);
     !late && !early
 }
 

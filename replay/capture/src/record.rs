@@ -157,11 +157,7 @@ impl Record {
             &self.deny_reason,
         ];
         let texts: usize = texts.into_iter().flatten().map(|text| text.len()).sum();
-        let rules: usize = self
-            .rule_ids
-            .iter()
-            .map(|rule| size_of::<Str>() + rule.len())
-            .sum();
+        let rules: usize = self.rule_ids.iter().map(|rule| size_of::<Str>() + rule.len()).sum();
         let bytes = [&self.body, &self.scan_context];
         let bytes: usize = bytes.into_iter().flatten().map(Bytes::len).sum();
         size_of::<Record>() + texts + rules + bytes

@@ -37,10 +37,7 @@ impl Recorder {
     /// no error here: it stays where it is, counted in [`Stats::errors`].
     pub fn open(config: RecorderConfig) -> Result<Recorder, CaptureError> {
         config.check()?;
-        let not_writable = |source| CaptureError::NotWritable {
-            path: config.dir.clone(),
-            source,
-        };
+        let not_writable = |source| CaptureError::NotWritable { path: config.dir.clone(), source };
         disk::create_dir(&config.dir).map_err(not_writable)?;
         let home = Home::create(&config.dir).map_err(not_writable)?;
         let recovered = recover::dead_writers(&config);
@@ -52,10 +49,7 @@ impl Recorder {
             state.stats.last_error = recovered.errors.last().map(ToString::to_string);
         });
         let worker = Worker::new(queue.clone(), config.clone(), home);
-        let guard = Guard {
-            queue: queue.clone(),
-            unfinished: Some("recorder thread died".into()),
-        };
+        let guard = Guard { queue: queue.clone(), unfinished: Some("recorder thread died".into()) };
         thread::Builder::new()
             .name("wiregate-capture".into())
             .spawn(move || {
@@ -63,9 +57,7 @@ impl Recorder {
                 guard.unfinished = worker.run();
             })
             .map_err(CaptureError::io("start a thread for", &config.dir))?;
-        Ok(Recorder {
-            handle: Arc::new(Handle { queue, config }),
-        })
+        Ok(Recorder { handle: Arc::new(Handle { queue, config }) })
     }
 
     /// Hands a row over, without waiting unless [`OnOverflow::Block`](crate::OnOverflow::Block) is set.
@@ -76,9 +68,7 @@ impl Recorder {
     #[expect(clippy::result_large_err, reason = "the row handed back is the point")]
     pub fn try_record(&self, row: Record) -> Result<Ticket, Record> {
         let queue = &self.handle.queue;
-        queue
-            .push(row)
-            .map(|number| Ticket::new(queue.clone(), number))
+        queue.push(row).map(|number| Ticket::new(queue.clone(), number))
     }
 
     /// Keeps a rule set as `rulesets/<digest>.yaml`, durably; call it before the first row that names the digest.
@@ -112,16 +102,11 @@ impl Handle {
     fn close(&self, timeout: Duration) -> Result<Stats, CaptureError> {
         self.queue.close();
         let state = self.queue.lock();
-        let waited = self
-            .queue
-            .news
-            .wait_timeout_while(state, timeout, |state| !state.closed);
+        let waited = self.queue.news.wait_timeout_while(state, timeout, |state| !state.closed);
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         match &state.unfinished {
             _ if !state.closed => Err(CaptureError::TimedOut),
-            Some(detail) => Err(CaptureError::Unfinished {
-                detail: detail.clone(),
-            }),
+            Some(detail) => Err(CaptureError::Unfinished { detail: detail.clone() }),
             None => Ok(state.stats.clone()),
         }
     }

@@ -66,8 +66,7 @@ pub(crate) fn writer(
     let segments = match home.segments() {
         Ok(segments) => segments,
         Err(error) => {
-            done.errors
-                .push(CaptureError::io("list", &home.path)(error));
+            done.errors.push(CaptureError::io("list", &home.path)(error));
             return;
         }
     };
@@ -76,9 +75,7 @@ pub(crate) fn writer(
             continue;
         }
         // a row that failed in one segment gets its number again in the next
-        let end = segments
-            .get(at + 1)
-            .and_then(|next| disk::segment_seq(next));
+        let end = segments.get(at + 1).and_then(|next| disk::segment_seq(next));
         match segment(home, path, end, config) {
             Ok((rows, files)) => {
                 done.rows += rows;
@@ -128,11 +125,7 @@ fn segment(
         }
         next = row.seq.checked_add(1);
         let covered = *covered.get_or_insert_with(|| {
-            finished_until(
-                &config.dir.join(disk::partition(row.ts_us)),
-                &writer_id,
-                row.seq,
-            )
+            finished_until(&config.dir.join(disk::partition(row.ts_us)), &writer_id, row.seq)
         });
         if covered.is_some_and(|last| row.seq <= last) {
             continue;
@@ -163,11 +156,7 @@ fn finished_until(partition: &Path, writer: &str, first: i64) -> Option<i64> {
         let is_it = name.writer == writer && name.first == first;
         (is_it && readable(path)).then_some(name.last)
     };
-    list(partition, |name| name.starts_with(writer))
-        .ok()?
-        .iter()
-        .filter_map(ours)
-        .max()
+    list(partition, |name| name.starts_with(writer)).ok()?.iter().filter_map(ours).max()
 }
 
 fn readable(path: &Path) -> bool {
@@ -185,11 +174,8 @@ mod tests {
     use crate::{Reader, Record};
 
     fn rows(seqs: std::ops::RangeInclusive<i64>) -> Vec<Record> {
-        seqs.map(|seq| Record {
-            seq,
-            ..sample::offered(1_763_855_000_000_000 + seq, b"{}")
-        })
-        .collect()
+        seqs.map(|seq| Record { seq, ..sample::offered(1_763_855_000_000_000 + seq, b"{}") })
+            .collect()
     }
 
     /// A dead writer: its folder without a lock held, holding these rows.
@@ -197,19 +183,13 @@ mod tests {
         let home = Home::create(dir).unwrap();
         for seqs in segments {
             let rows = rows(seqs.clone());
-            Segment::create(&home.path, rows[0].seq)
-                .unwrap()
-                .append(&rows)
-                .unwrap();
+            Segment::create(&home.path, rows[0].seq).unwrap().append(&rows).unwrap();
         }
         home.path.clone()
     }
 
     fn seqs(dir: &Path) -> Vec<i64> {
-        Reader::open(dir)
-            .unwrap()
-            .map(|row| row.unwrap().seq)
-            .collect()
+        Reader::open(dir).unwrap().map(|row| row.unwrap().seq).collect()
     }
 
     #[test]
@@ -271,10 +251,7 @@ mod tests {
         let done = dead_writers(&RecorderConfig::new(dir.path()));
         assert_eq!(done.rows, 5);
         assert_eq!(seqs(dir.path()), [1, 2, 3, 4, 5]);
-        assert!(
-            home.join("000000000000.wal.bad").exists(),
-            "foreign files are set aside"
-        );
+        assert!(home.join("000000000000.wal.bad").exists(), "foreign files are set aside");
         assert!(!home.join("000000000001.parquet.tmp").exists());
         assert!(!journals.join("wempty").exists());
     }
@@ -283,10 +260,7 @@ mod tests {
     fn a_living_writers_files_are_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::create(dir.path()).unwrap();
-        Segment::create(&home.path, 1)
-            .unwrap()
-            .append(&rows(1..=3))
-            .unwrap();
+        Segment::create(&home.path, 1).unwrap().append(&rows(1..=3)).unwrap();
         let half = home.path.join("000000000001.parquet.tmp");
         fs::write(&half, "half").unwrap();
         let done = dead_writers(&RecorderConfig::new(dir.path()));

@@ -24,12 +24,7 @@ pub(crate) struct Retention {
 impl Retention {
     /// `limit` 0 means none.
     pub(crate) fn new(dir: &Path, limit: u64) -> Retention {
-        Retention {
-            dir: dir.to_owned(),
-            limit,
-            size: 0,
-            added: 0,
-        }
+        Retention { dir: dir.to_owned(), limit, size: 0, added: 0 }
     }
 
     /// Takes note of a finished file and removes old ones when due. One gap row for each file removed.
@@ -89,10 +84,7 @@ impl Retention {
     }
 
     fn note(&self, file: &Path, bytes: u64) -> Record {
-        let name = file
-            .strip_prefix(&self.dir)
-            .unwrap_or(file)
-            .to_string_lossy();
+        let name = file.strip_prefix(&self.dir).unwrap_or(file).to_string_lossy();
         let rows = file
             .file_name()
             .and_then(|name| FileName::parse(name.to_str()?))

@@ -27,9 +27,7 @@ pub(crate) fn encode(row: &Record, out: &mut Vec<u8>) {
             Value::Bytes(value) => put(out, value),
             Value::List(values) => {
                 let mut list = Vec::new();
-                values
-                    .iter()
-                    .for_each(|value| put(&mut list, value.as_bytes()));
+                values.iter().for_each(|value| put(&mut list, value.as_bytes()));
                 put(out, &list);
             }
         }
@@ -103,9 +101,7 @@ fn get<'a>(input: &mut &'a [u8]) -> Result<&'a [u8], BadRow> {
         *input = rest;
         length |= usize::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
-            let (bytes, rest) = input
-                .split_at_checked(length)
-                .ok_or(BadRow("ends in a value"))?;
+            let (bytes, rest) = input.split_at_checked(length).ok_or(BadRow("ends in a value"))?;
             *input = rest;
             return Ok(bytes);
         }

@@ -92,12 +92,7 @@ fn some_bytes() -> impl Strategy<Value = Option<Bytes>> {
 pub(crate) fn any_record() -> impl Strategy<Value = Record> {
     let texts = prop::collection::vec(some_text(), 8);
     let bytes = (some_bytes(), some_bytes());
-    let ints = (
-        any::<i64>(),
-        any::<i64>(),
-        any::<Option<i64>>(),
-        any::<Option<i32>>(),
-    );
+    let ints = (any::<i64>(), any::<i64>(), any::<Option<i64>>(), any::<Option<i32>>());
     let flags = (any::<bool>(), any::<Option<bool>>());
     let rules = prop::collection::vec("\\PC{0,8}".prop_map(Str::from), 0..4);
     (texts, bytes, ints, flags, rules).prop_map(|(texts, bytes, ints, flags, rule_ids)| {

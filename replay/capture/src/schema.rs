@@ -103,96 +103,37 @@ pub fn columns_markdown() -> String {
          A row is one JSON-RPC message, transport event or gap. Columns are only added.\n\n\
          | column | type | null | meaning |\n|---|---|---|---|\n",
     );
-    for Column {
-        name,
-        ty,
-        nullable,
-        doc,
-    } in columns()
-    {
+    for Column { name, ty, nullable, doc } in columns() {
         let null = if *nullable { "yes" } else { "no" };
-        page.push_str(&format!(
-            "| `{name}` | {} | {null} | {doc} |\n",
-            ty.as_str()
-        ));
+        page.push_str(&format!("| `{name}` | {} | {null} | {doc} |\n", ty.as_str()));
     }
     page
 }
 
 const fn must(name: &'static str, ty: ColumnType, doc: &'static str) -> Column {
-    Column {
-        name,
-        ty,
-        nullable: false,
-        doc,
-    }
+    Column { name, ty, nullable: false, doc }
 }
 
 const fn may(name: &'static str, ty: ColumnType, doc: &'static str) -> Column {
-    Column {
-        name,
-        ty,
-        nullable: true,
-        doc,
-    }
+    Column { name, ty, nullable: true, doc }
 }
 
 const COLUMNS: [Column; 56] = [
-    must(
-        "schema_version",
-        ColumnType::Int32,
-        "version of the row format, 1",
-    ),
-    must(
-        "writer_id",
-        ColumnType::Text,
-        "which recorder wrote the row",
-    ),
-    must(
-        "seq",
-        ColumnType::Int64,
-        "position among this writer's rows, from 1 without holes",
-    ),
-    must(
-        "ts",
-        ColumnType::Timestamp,
-        "when the message was received or made",
-    ),
+    must("schema_version", ColumnType::Int32, "version of the row format, 1"),
+    must("writer_id", ColumnType::Text, "which recorder wrote the row"),
+    must("seq", ColumnType::Int64, "position among this writer's rows, from 1 without holes"),
+    must("ts", ColumnType::Timestamp, "when the message was received or made"),
     must(
         "mono_ns",
         ColumnType::Int64,
         "monotonic clock of the process, in nanoseconds; only differences within one writer mean something",
     ),
-    may(
-        "conn_id",
-        ColumnType::Text,
-        "the connection, unique per process",
-    ),
-    may(
-        "session_id",
-        ColumnType::Text,
-        "truncated SHA-256 of the session header, 16 hex digits",
-    ),
-    may(
-        "exchange_id",
-        ColumnType::Text,
-        "shared by a request and its responses",
-    ),
-    may(
-        "operation_id",
-        ColumnType::Text,
-        "shared by the exchanges of one operation",
-    ),
-    may(
-        "attempt",
-        ColumnType::Int32,
-        "number of the try towards an upstream, from 1",
-    ),
-    may(
-        "link_kind",
-        ColumnType::Text,
-        "how the row was tied to its operation",
-    ),
+    may("conn_id", ColumnType::Text, "the connection, unique per process"),
+    may("session_id", ColumnType::Text, "truncated SHA-256 of the session header, 16 hex digits"),
+    may("exchange_id", ColumnType::Text, "shared by a request and its responses"),
+    may("operation_id", ColumnType::Text, "shared by the exchanges of one operation"),
+    may("attempt", ColumnType::Int32, "number of the try towards an upstream, from 1"),
+    may("link_kind", ColumnType::Text, "how the row was tied to its operation"),
     may(
         "parent_exchange_id",
         ColumnType::Text,
@@ -201,33 +142,17 @@ const COLUMNS: [Column; 56] = [
     may("trace_id", ColumnType::Text, "W3C trace id, 32 hex digits"),
     may("span_id", ColumnType::Text, "W3C span id, 16 hex digits"),
     may("leg", ColumnType::Text, "which wire: client, upstream"),
-    may(
-        "direction",
-        ColumnType::Text,
-        "which way: to_server, to_client",
-    ),
+    may("direction", ColumnType::Text, "which way: to_server, to_client"),
     may("transport", ColumnType::Text, "http, sse, stdio, …"),
     may("http_method", ColumnType::Text, "HTTP method"),
-    may(
-        "http_status",
-        ColumnType::Int32,
-        "HTTP status, on responses",
-    ),
+    may("http_status", ColumnType::Int32, "HTTP status, on responses"),
     may(
         "http_headers",
         ColumnType::Text,
         "allow-listed headers as a JSON object; never Authorization or cookies",
     ),
-    may(
-        "protocol_version",
-        ColumnType::Text,
-        "MCP revision in force",
-    ),
-    may(
-        "server",
-        ColumnType::Text,
-        "name of the MCP server, as configured",
-    ),
+    may("protocol_version", ColumnType::Text, "MCP revision in force"),
+    may("server", ColumnType::Text, "name of the MCP server, as configured"),
     may("principal", ColumnType::Text, "who made the call"),
     may("tenant", ColumnType::Text, "whose call it is"),
     may("auth_kind", ColumnType::Text, "how the principal proved it"),
@@ -239,82 +164,38 @@ const COLUMNS: [Column; 56] = [
         "request, response, notification, error, transport, gap; the last two are not messages",
     ),
     may("rpc_id", ColumnType::Text, "JSON-RPC id as JSON text"),
-    may(
-        "method",
-        ColumnType::Text,
-        "JSON-RPC method; on a response, its request's",
-    ),
-    may(
-        "name",
-        ColumnType::Text,
-        "tool, prompt or resource; on a response, its request's",
-    ),
+    may("method", ColumnType::Text, "JSON-RPC method; on a response, its request's"),
+    may("name", ColumnType::Text, "tool, prompt or resource; on a response, its request's"),
     may(
         "is_error",
         ColumnType::Bool,
         "on responses: a JSON-RPC error or a tool result with isError",
     ),
     may("error_code", ColumnType::Int64, "JSON-RPC error code"),
-    may(
-        "body",
-        ColumnType::Text,
-        "the recorded bytes, where they are UTF-8",
-    ),
-    may(
-        "body_raw",
-        ColumnType::Binary,
-        "the recorded bytes, where they are not UTF-8",
-    ),
-    may(
-        "body_len",
-        ColumnType::Int64,
-        "length of the message as it crossed the wire, in bytes",
-    ),
-    may(
-        "body_sha256",
-        ColumnType::Text,
-        "SHA-256 of the recorded bytes, 64 hex digits",
-    ),
+    may("body", ColumnType::Text, "the recorded bytes, where they are UTF-8"),
+    may("body_raw", ColumnType::Binary, "the recorded bytes, where they are not UTF-8"),
+    may("body_len", ColumnType::Int64, "length of the message as it crossed the wire, in bytes"),
+    may("body_sha256", ColumnType::Text, "SHA-256 of the recorded bytes, 64 hex digits"),
     may(
         "body_mac",
         ColumnType::Text,
         "HMAC-SHA-256 of the original bytes, 64 hex digits; null without a key",
     ),
-    must(
-        "truncated",
-        ColumnType::Bool,
-        "the recorded bytes are only the beginning of the message",
-    ),
-    may(
-        "redaction_state",
-        ColumnType::Text,
-        "raw, redacted, withheld",
-    ),
+    must("truncated", ColumnType::Bool, "the recorded bytes are only the beginning of the message"),
+    may("redaction_state", ColumnType::Text, "raw, redacted, withheld"),
     may(
         "redactions",
         ColumnType::Text,
         "what was hidden: JSON array of rule, path, start, length, strategy",
     ),
-    may(
-        "action",
-        ColumnType::Text,
-        "what the gateway did: allow, flag, redact, block",
-    ),
+    may("action", ColumnType::Text, "what the gateway did: allow, flag, redact, block"),
     may(
         "scan_context",
         ColumnType::Binary,
         "the tail of the stream that the verdict also saw, redacted like the body",
     ),
-    may(
-        "scan_now",
-        ColumnType::Timestamp,
-        "the time the scanner was told",
-    ),
-    may(
-        "would_be",
-        ColumnType::Text,
-        "what the rules asked for, before a preset softened it",
-    ),
+    may("scan_now", ColumnType::Timestamp, "the time the scanner was told"),
+    may("would_be", ColumnType::Text, "what the rules asked for, before a preset softened it"),
     may(
         "rule_ids",
         ColumnType::TextList,
@@ -326,11 +207,7 @@ const COLUMNS: [Column; 56] = [
         ColumnType::Text,
         "rule set of the verdict, kept as rulesets/DIGEST.yaml; null where the row was not judged",
     ),
-    may(
-        "policy_digest",
-        ColumnType::Text,
-        "policy of the verdict, kept as config/DIGEST.json",
-    ),
+    may("policy_digest", ColumnType::Text, "policy of the verdict, kept as config/DIGEST.json"),
     may(
         "config_digest",
         ColumnType::Text,
@@ -351,16 +228,8 @@ const COLUMNS: [Column; 56] = [
         ColumnType::Int64,
         "time the gateway spent on the response, in microseconds",
     ),
-    may(
-        "upstream_us",
-        ColumnType::Int64,
-        "time the upstream took to answer, in microseconds",
-    ),
-    may(
-        "queue_us",
-        ColumnType::Int64,
-        "time the message waited for a turn, in microseconds",
-    ),
+    may("upstream_us", ColumnType::Int64, "time the upstream took to answer, in microseconds"),
+    may("queue_us", ColumnType::Int64, "time the message waited for a turn, in microseconds"),
     must(
         "dropped_before",
         ColumnType::Int64,

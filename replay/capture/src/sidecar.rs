@@ -31,10 +31,7 @@ fn read(path: &Path) -> Result<String, CaptureError> {
     let mut text = String::new();
     let read = file.take(MAX_BYTES + 1).read_to_string(&mut text);
     if read.map_err(CaptureError::io("read", path))? as u64 > MAX_BYTES {
-        return Err(CaptureError::TooLarge {
-            path: path.to_owned(),
-            limit: MAX_BYTES,
-        });
+        return Err(CaptureError::TooLarge { path: path.to_owned(), limit: MAX_BYTES });
     }
     Ok(text)
 }
@@ -48,10 +45,7 @@ pub(crate) fn store(
 ) -> Result<(), CaptureError> {
     let path = path(dir, (folder, extension), digest)?;
     if text.len() as u64 > MAX_BYTES {
-        return Err(CaptureError::TooLarge {
-            path,
-            limit: MAX_BYTES,
-        });
+        return Err(CaptureError::TooLarge { path, limit: MAX_BYTES });
     }
     if fs::metadata(&path).is_ok_and(|metadata| metadata.len() == text.len() as u64) {
         return Ok(());
@@ -65,10 +59,7 @@ pub(crate) fn store(
     // of a process long gone that had the same number
     let _ = fs::remove_file(&tmp);
     let written = disk::create_file(&tmp)
-        .and_then(|mut file| {
-            file.write_all(text.as_bytes())
-                .and_then(|()| file.sync_all())
-        })
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
         .map_err(CaptureError::io("write", &tmp))
         .and_then(|()| disk::publish(&tmp, &path));
     if written.is_err() {
@@ -85,13 +76,9 @@ fn path(
 ) -> Result<PathBuf, CaptureError> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'-' | b'_');
     if !(1..=128).contains(&digest.len()) || !digest.bytes().all(plain) {
-        return Err(CaptureError::BadDigest {
-            digest: digest.chars().take(160).collect(),
-        });
+        return Err(CaptureError::BadDigest { digest: digest.chars().take(160).collect() });
     }
-    Ok(dir
-        .join(folder)
-        .join(format!("{}.{extension}", digest.replace(':', "-"))))
+    Ok(dir.join(folder).join(format!("{}.{extension}", digest.replace(':', "-"))))
 }
 
 #[cfg(test)]
@@ -103,19 +90,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         store(dir.path(), RULESET, "sha256:ab12", "rules: []").unwrap();
         store(dir.path(), RULESET, "sha256:ab12", "rules: []").unwrap();
-        assert_eq!(
-            read_ruleset(dir.path(), "sha256:ab12").unwrap(),
-            "rules: []"
-        );
+        assert_eq!(read_ruleset(dir.path(), "sha256:ab12").unwrap(), "rules: []");
         assert!(dir.path().join("rulesets/sha256-ab12.yaml").is_file());
-        assert_eq!(
-            fs::read_dir(dir.path().join("rulesets")).unwrap().count(),
-            1
-        );
-        assert!(matches!(
-            read_config(dir.path(), "sha256:ab12"),
-            Err(CaptureError::Io { .. })
-        ));
+        assert_eq!(fs::read_dir(dir.path().join("rulesets")).unwrap().count(), 1);
+        assert!(matches!(read_config(dir.path(), "sha256:ab12"), Err(CaptureError::Io { .. })));
     }
 
     #[test]
@@ -123,14 +101,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for digest in ["", "../x", "a/b", ".", "a.b", "ä", &"a".repeat(200)] {
             let stored = store(dir.path(), CONFIG, digest, "{}");
-            assert!(
-                matches!(stored, Err(CaptureError::BadDigest { .. })),
-                "{digest}"
-            );
-            assert!(matches!(
-                read_config(dir.path(), digest),
-                Err(CaptureError::BadDigest { .. })
-            ));
+            assert!(matches!(stored, Err(CaptureError::BadDigest { .. })), "{digest}");
+            assert!(matches!(read_config(dir.path(), digest), Err(CaptureError::BadDigest { .. })));
         }
     }
 }

@@ -66,14 +66,9 @@ impl Durability {
         if number > self.settled {
             return None;
         }
-        let lost = self
-            .losses
-            .iter()
-            .any(|(from, to)| (*from..=*to).contains(&number));
+        let lost = self.losses.iter().any(|(from, to)| (*from..=*to).contains(&number));
         Some(if lost {
-            Err(CaptureError::NotDurable {
-                detail: self.reason.clone(),
-            })
+            Err(CaptureError::NotDurable { detail: self.reason.clone() })
         } else {
             Ok(())
         })
@@ -131,10 +126,7 @@ impl Future for Durable {
         if state.closed {
             return Poll::Ready(Err(CaptureError::Closed));
         }
-        state
-            .durability
-            .waiting
-            .insert(*number, context.waker().clone());
+        state.durability.waiting.insert(*number, context.waker().clone());
         Poll::Pending
     }
 }
@@ -157,9 +149,8 @@ mod tests {
         rows.lose(3, "disk full");
         rows.lose(1, "disk gone");
         rows.keep(1);
-        let outcomes: Vec<_> = (1..=8)
-            .map(|row| rows.outcome(row).map(|kept| kept.is_ok()))
-            .collect();
+        let outcomes: Vec<_> =
+            (1..=8).map(|row| rows.outcome(row).map(|kept| kept.is_ok())).collect();
         let (kept, lost) = (Some(true), Some(false));
         assert_eq!(outcomes, [kept, kept, lost, lost, lost, lost, kept, None]);
         assert_eq!(rows.losses.len(), 1);

@@ -102,10 +102,7 @@ impl Worker {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let rotation = self
-            .open
-            .as_ref()
-            .map(|open| open.since + self.config.rotate_every);
+        let rotation = self.open.as_ref().map(|open| open.since + self.config.rotate_every);
         rotation.into_iter().chain(self.retry_at).min()
     }
 
@@ -116,11 +113,7 @@ impl Worker {
     /// One group: numbered, journalled, acknowledged, and on into the file.
     fn commit(&mut self, group: &mut Vec<Record>, bytes: u64) {
         let offered = group.len() as u64;
-        let untold = self.lost
-            + group
-                .iter()
-                .map(|row| row.dropped_before as u64)
-                .sum::<u64>();
+        let untold = self.lost + group.iter().map(|row| row.dropped_before as u64).sum::<u64>();
         let notes = self.notes.clone();
         let rows = self.prepare(group);
         let gaps = rows.len() as u64 - offered;
@@ -139,10 +132,7 @@ impl Worker {
         self.next_seq += rows.len() as i64;
         let durable = self.next_seq - 1;
         let journalled = self.config.journal != Journal::Off;
-        let size = self
-            .open
-            .as_ref()
-            .and_then(|open| open.segment.as_ref().map(Segment::len));
+        let size = self.open.as_ref().and_then(|open| open.segment.as_ref().map(Segment::len));
         self.queue.settle(offered, bytes, true, |state| {
             state.stats.gaps += gaps;
             state.stats.journal_bytes = size.unwrap_or(0);
@@ -220,9 +210,7 @@ impl Worker {
         if limit > 0 && self.stuck >= limit {
             return Err(CaptureError::JournalFull { limit });
         }
-        self.home
-            .restore()
-            .map_err(CaptureError::io("restore", &self.home.path))?;
+        self.home.restore().map_err(CaptureError::io("restore", &self.home.path))?;
         let segment = if self.config.journal == Journal::Off {
             None
         } else {
@@ -270,23 +258,13 @@ impl Worker {
 
     /// Finishes the file in progress: it appears, and its segment goes.
     fn rotate(&mut self) {
-        let Some(Open {
-            segment,
-            file,
-            rows,
-            gaps,
-            unsettled,
-            ..
-        }) = self.open.take()
-        else {
+        let Some(Open { segment, file, rows, gaps, unsettled, .. }) = self.open.take() else {
             return;
         };
         let finished = match file {
             Some(_) if rows + gaps == 0 => Ok(None),
             Some(file) => file.finish(&self.config.dir).map(Some),
-            None => Err(CaptureError::Encode {
-                detail: "the file failed before".to_owned(),
-            }),
+            None => Err(CaptureError::Encode { detail: "the file failed before".to_owned() }),
         };
         match finished {
             Ok(file) => {
@@ -334,8 +312,7 @@ impl Worker {
     fn removed(&mut self, removed: Result<Vec<Record>, CaptureError>) {
         match removed {
             Ok(notes) => {
-                self.queue
-                    .update(|state| state.stats.removed_files += notes.len() as u64);
+                self.queue.update(|state| state.stats.removed_files += notes.len() as u64);
                 self.notes.extend(notes);
             }
             Err(error) => self.complain(&error),
@@ -362,10 +339,7 @@ impl Worker {
     /// The last gap row, the last file, and the writer's folder.
     fn finish(mut self) -> Option<String> {
         self.closing = true;
-        let (lost, mut last) = (
-            std::mem::take(&mut self.lost),
-            std::mem::take(&mut self.notes),
-        );
+        let (lost, mut last) = (std::mem::take(&mut self.lost), std::mem::take(&mut self.notes));
         self.gap("disk", lost, &mut last);
         let refused = self.queue.unreported();
         self.gap("overflow", refused, &mut last);

@@ -106,11 +106,7 @@ impl FileWriter {
             .with_schema_root("wiregate".to_owned());
         let writer = ArrowWriter::try_new_with_options(file, arrow_schema(), options)
             .map_err(|error| failed(&tmp, error))?;
-        let name = FileName {
-            writer: writer_id.to_owned(),
-            first: first.seq,
-            last: first.seq,
-        };
+        let name = FileName { writer: writer_id.to_owned(), first: first.seq, last: first.seq };
         Ok(FileWriter {
             writer,
             tmp,
@@ -140,9 +136,7 @@ impl FileWriter {
         }
         if group_full {
             (self.group_rows, self.group_bytes) = (0, 0);
-            self.writer
-                .flush()
-                .map_err(|error| failed(&self.tmp, error))?;
+            self.writer.flush().map_err(|error| failed(&self.tmp, error))?;
         }
         Ok(())
     }
@@ -151,16 +145,12 @@ impl FileWriter {
         let batch = to_batch(&self.chunk)?;
         self.chunk.clear();
         self.chunk_bytes = 0;
-        self.writer
-            .write(&batch)
-            .map_err(|error| failed(&self.tmp, error))
+        self.writer.write(&batch).map_err(|error| failed(&self.tmp, error))
     }
 
     /// Writes the footer, syncs, and moves the file to its partition below `dir`.
     pub(crate) fn finish(mut self, dir: &Path) -> Result<PathBuf, CaptureError> {
-        let target = dir
-            .join(disk::partition(self.first_ts_us))
-            .join(self.name.to_string());
+        let target = dir.join(disk::partition(self.first_ts_us)).join(self.name.to_string());
         self.close()?;
         disk::publish(&self.tmp, &target)?;
         self.appeared = true;
@@ -170,25 +160,16 @@ impl FileWriter {
     fn close(&mut self) -> Result<(), CaptureError> {
         self.encode()?;
         for (key, value) in [
-            (
-                "wiregate.writer_version",
-                env!("CARGO_PKG_VERSION").to_owned(),
-            ),
+            ("wiregate.writer_version", env!("CARGO_PKG_VERSION").to_owned()),
             ("wiregate.schema_version", SCHEMA_VERSION.to_string()),
             ("wiregate.writer_id", self.name.writer.clone()),
             ("wiregate.first_seq", self.name.first.to_string()),
             ("wiregate.last_seq", self.name.last.to_string()),
         ] {
-            self.writer
-                .append_key_value_metadata(KeyValue::new(key.to_owned(), value));
+            self.writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
         }
-        self.writer
-            .finish()
-            .map_err(|error| failed(&self.tmp, error))?;
-        self.writer
-            .inner()
-            .sync_all()
-            .map_err(CaptureError::io("sync", &self.tmp))
+        self.writer.finish().map_err(|error| failed(&self.tmp, error))?;
+        self.writer.inner().sync_all().map_err(CaptureError::io("sync", &self.tmp))
     }
 }
 
@@ -206,19 +187,13 @@ fn failed(path: &Path, error: ParquetError) -> CaptureError {
         ParquetError::External(source) => match source.downcast::<std::io::Error>() {
             Ok(source) => *source,
             Err(source) => {
-                return CaptureError::Encode {
-                    detail: source.to_string(),
-                };
+                return CaptureError::Encode { detail: source.to_string() };
             }
         },
         ParquetError::ArrowError(detail) => return CaptureError::Encode { detail },
         other => std::io::Error::other(other.to_string()),
     };
-    CaptureError::Io {
-        action: "write",
-        path: path.to_owned(),
-        source,
-    }
+    CaptureError::Io { action: "write", path: path.to_owned(), source }
 }
 
 #[cfg(test)]
@@ -246,38 +221,22 @@ mod tests {
                 ..sample::full(seq, b"{\"token\":\"very-private\"}")
             })
             .collect();
-        let config = RecorderConfig {
-            row_group_rows: 40,
-            ..RecorderConfig::new(dir.path())
-        };
+        let config = RecorderConfig { row_group_rows: 40, ..RecorderConfig::new(dir.path()) };
         let path = write(dir.path(), &rows, &config);
         let reader = SerializedFileReader::new(File::open(&path).unwrap()).unwrap();
         let metadata = reader.metadata();
         assert_eq!(metadata.file_metadata().version(), 1);
-        let groups: Vec<i64> = metadata
-            .row_groups()
-            .iter()
-            .map(|group| group.num_rows())
-            .collect();
+        let groups: Vec<i64> = metadata.row_groups().iter().map(|group| group.num_rows()).collect();
         assert_eq!(groups, [40, 40, 20]);
         let keys = metadata.file_metadata().key_value_metadata().unwrap();
         let key = |name: &str| {
-            keys.iter()
-                .find(|pair| pair.key == name)
-                .and_then(|pair| pair.value.as_deref())
+            keys.iter().find(|pair| pair.key == name).and_then(|pair| pair.value.as_deref())
         };
         assert_eq!(key("wiregate.writer_id"), Some("w1"));
-        assert_eq!(
-            (key("wiregate.first_seq"), key("wiregate.last_seq")),
-            (Some("1"), Some("100"))
-        );
+        assert_eq!((key("wiregate.first_seq"), key("wiregate.last_seq")), (Some("1"), Some("100")));
         for column in metadata.row_group(0).columns() {
             let name = column.column_path().string();
-            assert_eq!(
-                column.compression(),
-                Compression::ZSTD(ZstdLevel::default()),
-                "{name}"
-            );
+            assert_eq!(column.compression(), Compression::ZSTD(ZstdLevel::default()), "{name}");
             let free = FREE_TEXT.contains(&name.as_str());
             assert_eq!(column.statistics().is_some(), !free, "{name}");
             if UNIQUE.contains(&name.as_str()) || DELTA.contains(&name.as_str()) {
@@ -298,22 +257,11 @@ mod tests {
     #[test]
     fn row_groups_are_bounded_by_bytes() {
         let dir = tempfile::tempdir().unwrap();
-        let rows: Vec<Record> = (1..=10)
-            .map(|seq| sample::full(seq, &[b'x'; 4000]))
-            .collect();
-        let config = RecorderConfig {
-            row_group_bytes: 15_000,
-            ..RecorderConfig::new(dir.path())
-        };
+        let rows: Vec<Record> = (1..=10).map(|seq| sample::full(seq, &[b'x'; 4000])).collect();
+        let config = RecorderConfig { row_group_bytes: 15_000, ..RecorderConfig::new(dir.path()) };
         let path = write(dir.path(), &rows, &config);
         let reader = SerializedFileReader::new(File::open(path).unwrap()).unwrap();
-        assert!(
-            reader
-                .metadata()
-                .row_groups()
-                .iter()
-                .all(|group| group.num_rows() <= 4)
-        );
+        assert!(reader.metadata().row_groups().iter().all(|group| group.num_rows() <= 4));
     }
 
     proptest! {

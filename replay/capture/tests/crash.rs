@@ -2,10 +2,7 @@
 //!
 //! The test program starts itself as the child (`child`, which does nothing unless told to by its environment).
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that fails here should stop here"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that fails here should stop here")]
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Write};
@@ -25,15 +22,9 @@ fn child() {
         return;
     };
     let name = std::env::var("CAPTURE_CHILD_NAME").unwrap();
-    let count: u64 = std::env::var("CAPTURE_CHILD_COUNT")
-        .unwrap()
-        .parse()
-        .unwrap();
+    let count: u64 = std::env::var("CAPTURE_CHILD_COUNT").unwrap().parse().unwrap();
     // small files, so that the kill meets every stage of their making
-    let config = RecorderConfig {
-        rotate_bytes: 300_000,
-        ..RecorderConfig::new(dir)
-    };
+    let config = RecorderConfig { rotate_bytes: 300_000, ..RecorderConfig::new(dir) };
     let recorder = Recorder::open(config).unwrap();
     let mut tickets = Vec::new();
     for number in 0..count {
@@ -42,10 +33,7 @@ fn child() {
             ts_us: 1_763_855_000_000_000 + number as i64 * 1_000_000,
             kind: Some("request".into()),
             rpc_id: Some(id.as_str().into()),
-            body: Some(Bytes::from(format!(
-                "{{\"id\":\"{id}\",\"pad\":\"{}\"}}",
-                "x".repeat(500)
-            ))),
+            body: Some(Bytes::from(format!("{{\"id\":\"{id}\",\"pad\":\"{}\"}}", "x".repeat(500)))),
             ..Record::default()
         };
         tickets.push((id, recorder.try_record(record).unwrap()));
@@ -99,10 +87,7 @@ fn recorded(dir: &Path) -> HashSet<String> {
         let row = row.unwrap();
         let id = row.rpc_id.as_deref().unwrap().to_owned();
         let body = row.body.unwrap();
-        assert!(
-            std::str::from_utf8(&body).unwrap().contains(&id),
-            "{id} has its own body"
-        );
+        assert!(std::str::from_utf8(&body).unwrap().contains(&id), "{id} has its own body");
         assert!(ids.insert(id.clone()), "{id} is there twice");
     }
     ids
@@ -119,48 +104,32 @@ fn twenty_kills_lose_nothing_acknowledged() {
         assert!(ids.len() > round * 97);
         durable.extend(ids);
     }
-    let stats = Recorder::open(RecorderConfig::new(dir.path()))
-        .unwrap()
-        .close(SOON)
-        .unwrap();
+    let stats = Recorder::open(RecorderConfig::new(dir.path())).unwrap().close(SOON).unwrap();
     assert_eq!(stats.errors, 0, "{:?}", stats.last_error);
     let found = recorded(dir.path());
     let missing: Vec<_> = durable.iter().filter(|id| !found.contains(*id)).collect();
     assert!(missing.is_empty(), "lost {missing:?} of {}", durable.len());
-    let journals = std::fs::read_dir(dir.path().join("journal"))
-        .unwrap()
-        .count();
+    let journals = std::fs::read_dir(dir.path().join("journal")).unwrap().count();
     assert_eq!(journals, 0, "nothing is left in the journals");
 }
 
 #[test]
 fn of_eight_writers_one_dies_and_none_is_harmed() {
     let dir = tempfile::tempdir().unwrap();
-    let mut children: Vec<Child> = (0..8)
-        .map(|writer| spawn(dir.path(), &format!("w{writer}"), 2000))
-        .collect();
+    let mut children: Vec<Child> =
+        (0..8).map(|writer| spawn(dir.path(), &format!("w{writer}"), 2000)).collect();
     let killed = acknowledged(&mut children[3], Some(400));
     // a newcomer recovers the dead one's journal while the others write
     let late = acknowledged(&mut spawn(dir.path(), "late", 500), None);
     assert_eq!(late.len(), 500);
-    for (writer, child) in children
-        .iter_mut()
-        .enumerate()
-        .filter(|(writer, _)| *writer != 3)
-    {
+    for (writer, child) in children.iter_mut().enumerate().filter(|(writer, _)| *writer != 3) {
         assert_eq!(acknowledged(child, None).len(), 2000, "writer {writer}");
     }
-    Recorder::open(RecorderConfig::new(dir.path()))
-        .unwrap()
-        .close(SOON)
-        .unwrap();
+    Recorder::open(RecorderConfig::new(dir.path())).unwrap().close(SOON).unwrap();
     let found = recorded(dir.path());
     assert!(killed.iter().chain(&late).all(|id| found.contains(id)));
     for writer in (0..8).filter(|writer| *writer != 3) {
         let theirs = format!("w{writer}-");
-        assert_eq!(
-            found.iter().filter(|id| id.starts_with(&theirs)).count(),
-            2000
-        );
+        assert_eq!(found.iter().filter(|id| id.starts_with(&theirs)).count(), 2000);
     }
 }

@@ -1,9 +1,6 @@
 //! Recording and reading back, through the public interface.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that fails here should stop here"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that fails here should stop here")]
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,17 +25,11 @@ fn row(number: i64) -> Record {
 }
 
 fn read(dir: &Path) -> Vec<Record> {
-    Reader::open(dir)
-        .unwrap()
-        .collect::<Result<_, _>>()
-        .unwrap()
+    Reader::open(dir).unwrap().collect::<Result<_, _>>().unwrap()
 }
 
 fn files(dir: &Path) -> Vec<PathBuf> {
-    Reader::files(dir)
-        .unwrap()
-        .collect::<Result<_, _>>()
-        .unwrap()
+    Reader::files(dir).unwrap().collect::<Result<_, _>>().unwrap()
 }
 
 fn balanced(stats: &capture::Stats) -> bool {
@@ -49,19 +40,13 @@ fn balanced(stats: &capture::Stats) -> bool {
 fn rows_come_back_in_order_in_every_journal_mode() {
     for journal in [Journal::Interval, Journal::Every, Journal::Off] {
         let dir = tempfile::tempdir().unwrap();
-        let config = RecorderConfig {
-            journal,
-            ..RecorderConfig::new(dir.path())
-        };
+        let config = RecorderConfig { journal, ..RecorderConfig::new(dir.path()) };
         let recorder = Recorder::open(config).unwrap();
         for number in 0..3000 {
             let _ = recorder.try_record(row(number)).unwrap();
         }
         let stats = recorder.close(SOON).unwrap();
-        assert_eq!(
-            (stats.written, stats.dropped, stats.in_queue, stats.files),
-            (3000, 0, 0, 1)
-        );
+        assert_eq!((stats.written, stats.dropped, stats.in_queue, stats.files), (3000, 0, 0, 1));
         assert_eq!(stats.durable_seq, 3000);
         let rows = read(dir.path());
         assert_eq!(rows.len(), 3000);
@@ -69,18 +54,11 @@ fn rows_come_back_in_order_in_every_journal_mode() {
             assert_eq!(found.seq, number + 1);
             assert_eq!(found.schema_version, 1);
             assert_eq!(found.body, row(number).body);
-            assert_eq!(
-                found.body_len,
-                row(number).body.map(|body| body.len() as i64)
-            );
+            assert_eq!(found.body_len, row(number).body.map(|body| body.len() as i64));
             assert_eq!(found.body_sha256.as_deref().map(str::len), Some(64));
         }
         let journals = dir.path().join("journal");
-        assert_eq!(
-            std::fs::read_dir(journals).unwrap().count(),
-            0,
-            "the journal is gone"
-        );
+        assert_eq!(std::fs::read_dir(journals).unwrap().count(), 0, "the journal is gone");
     }
 }
 
@@ -120,10 +98,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
 #[test]
 fn what_is_dropped_is_counted_and_leaves_a_gap_row() {
     let dir = tempfile::tempdir().unwrap();
-    let config = RecorderConfig {
-        queue_rows: 4,
-        ..RecorderConfig::new(dir.path())
-    };
+    let config = RecorderConfig { queue_rows: 4, ..RecorderConfig::new(dir.path()) };
     let recorder = Recorder::open(config).unwrap();
     let (mut refused, mut offered) = (0, 0);
     // a queue of four against a disk: some are refused long before this ends
@@ -134,10 +109,7 @@ fn what_is_dropped_is_counted_and_leaves_a_gap_row() {
     }
     let stats = recorder.close(SOON).unwrap();
     assert!(balanced(&stats));
-    assert_eq!(
-        (stats.dropped, stats.written),
-        (refused, offered as u64 - refused)
-    );
+    assert_eq!((stats.dropped, stats.written), (refused, offered as u64 - refused));
     let rows = read(dir.path());
     assert_eq!(rows.len() as u64, stats.written + stats.gaps);
     let told: i64 = rows.iter().map(|row| row.dropped_before).sum();
@@ -177,15 +149,9 @@ fn block_waits_for_room() {
 #[test]
 fn the_queue_is_bounded_by_bytes_too() {
     let dir = tempfile::tempdir().unwrap();
-    let config = RecorderConfig {
-        queue_bytes: 1 << 16,
-        ..RecorderConfig::new(dir.path())
-    };
+    let config = RecorderConfig { queue_bytes: 1 << 16, ..RecorderConfig::new(dir.path()) };
     let recorder = Recorder::open(config).unwrap();
-    let large = Record {
-        body: Some(vec![b'x'; 1 << 17].into()),
-        ..row(1)
-    };
+    let large = Record { body: Some(vec![b'x'; 1 << 17].into()), ..row(1) };
     let back = recorder.try_record(large.clone()).unwrap_err();
     assert_eq!(back, large);
     let stats = recorder.close(SOON).unwrap();
@@ -196,34 +162,19 @@ fn the_queue_is_bounded_by_bytes_too() {
 #[test]
 fn files_rotate_by_size_and_partition_by_time() {
     let dir = tempfile::tempdir().unwrap();
-    let config = RecorderConfig {
-        rotate_bytes: 20_000,
-        ..RecorderConfig::new(dir.path())
-    };
+    let config = RecorderConfig { rotate_bytes: 20_000, ..RecorderConfig::new(dir.path()) };
     let recorder = Recorder::open(config).unwrap();
     let hour = 3_600_000_000;
     for number in 0..400 {
         let ts_us = row(0).ts_us + (number / 200) * hour;
-        recorder
-            .try_record(Record {
-                ts_us,
-                ..row(number)
-            })
-            .unwrap()
-            .wait(SOON)
-            .unwrap();
+        recorder.try_record(Record { ts_us, ..row(number) }).unwrap().wait(SOON).unwrap();
     }
     let stats = recorder.close(SOON).unwrap();
     let found = files(dir.path());
     assert!(found.len() > 3, "{found:?}");
     assert_eq!(stats.files, found.len() as u64);
     assert!(found[0].starts_with(dir.path().join("date=2025-11-22/hour=23")));
-    assert!(
-        found
-            .last()
-            .unwrap()
-            .starts_with(dir.path().join("date=2025-11-23/hour=00"))
-    );
+    assert!(found.last().unwrap().starts_with(dir.path().join("date=2025-11-23/hour=00")));
     let seqs: Vec<i64> = read(dir.path()).iter().map(|row| row.seq).collect();
     assert_eq!(seqs, (1..=400).collect::<Vec<_>>());
 }
@@ -241,18 +192,9 @@ fn files_and_folders_are_private() {
     while let Some(path) = pending.pop() {
         let metadata = std::fs::metadata(&path).unwrap();
         let wanted = if metadata.is_dir() { 0o700 } else { 0o600 };
-        assert_eq!(
-            metadata.permissions().mode() & 0o777,
-            wanted,
-            "{}",
-            path.display()
-        );
+        assert_eq!(metadata.permissions().mode() & 0o777, wanted, "{}", path.display());
         if metadata.is_dir() {
-            pending.extend(
-                std::fs::read_dir(&path)
-                    .unwrap()
-                    .map(|entry| entry.unwrap().path()),
-            );
+            pending.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
         }
         if pending.is_empty()
             && let Some(recorder) = close.take()
@@ -274,30 +216,16 @@ fn the_oldest_files_go_and_leave_a_note() {
     .unwrap();
     let mut number = 0;
     while recorder.stats().removed_files < 3 {
-        recorder
-            .try_record(row(number))
-            .unwrap()
-            .wait(SOON)
-            .unwrap();
+        recorder.try_record(row(number)).unwrap().wait(SOON).unwrap();
         number += 1;
     }
     let stats = recorder.close(SOON).unwrap();
     let rows = read(dir.path());
-    let notes: Vec<_> = rows
-        .iter()
-        .filter(|row| row.kind.as_deref() == Some("gap"))
-        .collect();
+    let notes: Vec<_> = rows.iter().filter(|row| row.kind.as_deref() == Some("gap")).collect();
     assert_eq!(notes.len() as u64, stats.gaps);
-    assert!(
-        notes
-            .iter()
-            .all(|row| row.deny_reason.as_deref() == Some("retention"))
-    );
+    assert!(notes.iter().all(|row| row.deny_reason.as_deref() == Some("retention")));
     assert!(!dir.path().join(notes[0].name.as_deref().unwrap()).exists());
-    let newest = rows
-        .iter()
-        .filter_map(|row| row.rpc_id.as_deref()?.parse().ok())
-        .max();
+    let newest = rows.iter().filter_map(|row| row.rpc_id.as_deref()?.parse().ok()).max();
     assert_eq!(newest, Some(number - 1), "the newest row is kept");
 }
 
@@ -306,25 +234,12 @@ fn a_folder_that_cannot_be_written_is_a_typed_error() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     std::fs::write(&file, "").unwrap();
-    for path in [
-        file.clone(),
-        file.join("below"),
-        PathBuf::from("/proc/wiregate"),
-    ] {
+    for path in [file.clone(), file.join("below"), PathBuf::from("/proc/wiregate")] {
         let opened = Recorder::open(RecorderConfig::new(&path));
-        assert!(
-            matches!(opened, Err(CaptureError::NotWritable { .. })),
-            "{opened:?}"
-        );
+        assert!(matches!(opened, Err(CaptureError::NotWritable { .. })), "{opened:?}");
     }
-    let config = RecorderConfig {
-        queue_rows: 0,
-        ..RecorderConfig::new(dir.path())
-    };
-    assert!(matches!(
-        Recorder::open(config),
-        Err(CaptureError::Setting { .. })
-    ));
+    let config = RecorderConfig { queue_rows: 0, ..RecorderConfig::new(dir.path()) };
+    assert!(matches!(Recorder::open(config), Err(CaptureError::Setting { .. })));
 }
 
 #[test]
@@ -337,15 +252,9 @@ fn a_vanished_folder_costs_rows_but_not_the_recorder() {
     std::fs::remove_dir_all(&capture).unwrap();
     std::fs::write(&capture, "").unwrap();
     let lost = recorder.try_record(row(1)).unwrap().wait(SOON);
-    assert!(
-        matches!(lost, Err(CaptureError::NotDurable { .. })),
-        "{lost:?}"
-    );
+    assert!(matches!(lost, Err(CaptureError::NotDurable { .. })), "{lost:?}");
     let stats = recorder.stats();
-    assert!(
-        balanced(&stats) && stats.dropped == 2 && stats.errors > 0,
-        "{stats:?}"
-    );
+    assert!(balanced(&stats) && stats.dropped == 2 && stats.errors > 0, "{stats:?}");
     assert!(stats.last_error.is_some());
     // the folder is back: so is the recorder
     std::fs::remove_file(&capture).unwrap();
@@ -360,20 +269,13 @@ fn a_vanished_folder_costs_rows_but_not_the_recorder() {
 #[test]
 fn a_file_that_cannot_appear_waits_in_the_journal() {
     let dir = tempfile::tempdir().unwrap();
-    let config = RecorderConfig {
-        rotate_bytes: 1,
-        ..RecorderConfig::new(dir.path())
-    };
+    let config = RecorderConfig { rotate_bytes: 1, ..RecorderConfig::new(dir.path()) };
     let recorder = Recorder::open(config).unwrap();
     // a file where the day's folder should be
     let day = dir.path().join("date=2025-11-22");
     std::fs::write(&day, "").unwrap();
     for number in 0..5 {
-        recorder
-            .try_record(row(number))
-            .unwrap()
-            .wait(SOON)
-            .unwrap();
+        recorder.try_record(row(number)).unwrap().wait(SOON).unwrap();
     }
     std::fs::remove_file(&day).unwrap();
     let stats = recorder.close(SOON).unwrap();
@@ -388,15 +290,9 @@ fn a_file_that_cannot_appear_waits_in_the_journal() {
     std::fs::write(&day, "").unwrap();
     recorder.try_record(row(7)).unwrap().wait(SOON).unwrap();
     let closed = recorder.close(SOON);
-    assert!(
-        matches!(closed, Err(CaptureError::Unfinished { .. })),
-        "{closed:?}"
-    );
+    assert!(matches!(closed, Err(CaptureError::Unfinished { .. })), "{closed:?}");
     std::fs::remove_file(&day).unwrap();
-    let stats = Recorder::open(RecorderConfig::new(dir.path()))
-        .unwrap()
-        .close(SOON)
-        .unwrap();
+    let stats = Recorder::open(RecorderConfig::new(dir.path())).unwrap().close(SOON).unwrap();
     assert_eq!((stats.recovered, read(dir.path()).len()), (1, 1));
 }
 
@@ -424,9 +320,7 @@ fn what_waits_in_the_journal_is_bounded() {
     assert_eq!((stats.written, stats.dropped), (number as u64, 1));
     let rows = read(dir.path());
     assert_eq!(
-        rows.iter()
-            .filter(|row| row.kind.as_deref() != Some("gap"))
-            .count(),
+        rows.iter().filter(|row| row.kind.as_deref() != Some("gap")).count(),
         number as usize
     );
 }
@@ -449,11 +343,8 @@ fn a_file_appears_while_nothing_else_happens() {
 #[test]
 fn the_books_balance_at_every_moment() {
     let dir = tempfile::tempdir().unwrap();
-    let config = RecorderConfig {
-        queue_rows: 16,
-        rotate_bytes: 100_000,
-        ..RecorderConfig::new(dir.path())
-    };
+    let config =
+        RecorderConfig { queue_rows: 16, rotate_bytes: 100_000, ..RecorderConfig::new(dir.path()) };
     let recorder = Recorder::open(config).unwrap();
     std::thread::scope(|scope| {
         for thread in 0..4 {
@@ -486,65 +377,30 @@ fn rule_sets_lie_beside_the_rows() {
 #[test]
 fn a_query_narrows_rows_and_columns() {
     let dir = tempfile::tempdir().unwrap();
-    let config = RecorderConfig {
-        row_group_rows: 10,
-        ..RecorderConfig::new(dir.path())
-    };
+    let config = RecorderConfig { row_group_rows: 10, ..RecorderConfig::new(dir.path()) };
     let recorder = Recorder::open(config).unwrap();
     for number in 0..100 {
-        let rule_ids = if number == 42 {
-            vec!["a".into(), "b".into()]
-        } else {
-            Vec::new()
-        };
-        let _ = recorder
-            .try_record(Record {
-                rule_ids,
-                ..row(number)
-            })
-            .unwrap();
+        let rule_ids = if number == 42 { vec!["a".into(), "b".into()] } else { Vec::new() };
+        let _ = recorder.try_record(Record { rule_ids, ..row(number) }).unwrap();
     }
     recorder.close(SOON).unwrap();
     let ask = |query: Query| -> Vec<Record> {
-        Reader::open_with(dir.path(), query)
-            .unwrap()
-            .collect::<Result<_, _>>()
-            .unwrap()
+        Reader::open_with(dir.path(), query).unwrap().collect::<Result<_, _>>().unwrap()
     };
-    let mail = ask(Query {
-        server: Some("mail".into()),
-        ..Query::default()
-    });
+    let mail = ask(Query { server: Some("mail".into()), ..Query::default() });
     assert_eq!(mail.len(), 50);
-    let rule = ask(Query {
-        rule: Some("b".into()),
-        ..Query::default()
-    });
+    let rule = ask(Query { rule: Some("b".into()), ..Query::default() });
     assert_eq!(rule.len(), 1);
     assert_eq!(rule[0].seq, 43);
     let from = row(90).ts_us;
-    let window = Query {
-        from_us: Some(from),
-        to_us: Some(from + 5),
-        ..Query::default()
-    };
-    assert_eq!(
-        ask(window).iter().map(|row| row.seq).collect::<Vec<_>>(),
-        [91, 92, 93, 94, 95]
-    );
+    let window = Query { from_us: Some(from), to_us: Some(from + 5), ..Query::default() };
+    assert_eq!(ask(window).iter().map(|row| row.seq).collect::<Vec<_>>(), [91, 92, 93, 94, 95]);
     let columns = Some(vec!["seq".to_owned(), "body".to_owned()]);
-    let narrow = ask(Query {
-        columns,
-        server: Some("files".into()),
-        ..Query::default()
-    });
+    let narrow = ask(Query { columns, server: Some("files".into()), ..Query::default() });
     assert_eq!(narrow[1].seq, 3);
     assert_eq!(narrow[1].body, row(2).body);
     assert_eq!((narrow[1].ts_us, &narrow[1].rpc_id), (0, &None));
-    let unknown = Query {
-        columns: Some(vec!["nope".into()]),
-        ..Query::default()
-    };
+    let unknown = Query { columns: Some(vec!["nope".into()]), ..Query::default() };
     let opened = Reader::open_with(dir.path(), unknown);
     assert!(matches!(opened, Err(CaptureError::UnknownColumn { .. })));
 }
@@ -562,11 +418,7 @@ fn a_damaged_file_is_named_and_passed_over() {
     let middle = files(dir.path()).remove(1);
     let bytes = std::fs::read(&middle).unwrap();
     // without its end, without its beginning, empty, and with single bytes turned
-    let mut damages = vec![
-        bytes[..bytes.len() - 1000].to_vec(),
-        bytes[100..].to_vec(),
-        Vec::new(),
-    ];
+    let mut damages = vec![bytes[..bytes.len() - 1000].to_vec(), bytes[100..].to_vec(), Vec::new()];
     for at in (0..bytes.len()).step_by(37) {
         let mut turned = bytes.clone();
         turned[at] ^= 0x55;

@@ -16,11 +16,8 @@ use crate::sets::{self, Sets};
 use crate::{Options, RulesFrom};
 
 /// The gateway parsed it under its own limits, so these only keep a forged capture in bounds.
-const LIMITS: ParseLimits = ParseLimits {
-    max_bytes: 256 << 20,
-    max_depth: 512,
-    max_values: 20_000_000,
-};
+const LIMITS: ParseLimits =
+    ParseLimits { max_bytes: 256 << 20, max_depth: 512, max_values: 20_000_000 };
 
 /// Judges rows. One per thread: it holds reused memory and the capture's rule sets.
 #[derive(Debug)]
@@ -146,15 +143,7 @@ impl<'a> Judge<'a> {
         let scanner = &mut self.scanner;
         self.parser
             .parse(body, |message| {
-                verdict(
-                    scanner,
-                    set,
-                    &policy,
-                    message,
-                    &subject,
-                    &redactions,
-                    &row.rule_ids,
-                )
+                verdict(scanner, set, &policy, message, &subject, &redactions, &row.rule_ids)
             })
             .map_err(|_| Reason::Unparseable)
     }
@@ -196,26 +185,20 @@ fn verdict(
     // text as it was, found that rule too.
     let mut scan = scanner.scan(set, message, subject);
     let placeholders = Placeholders::new(redactions);
-    scan.findings
-        .retain(|finding| match placeholders.overlap(finding) {
-            Overlap::None => true,
-            Overlap::Within => false,
-            Overlap::Partly => {
-                let id = set.rule(finding.rule).id();
-                let hidden = redactions.iter().filter(|hidden| hidden.rule == id).count();
-                recorded
-                    .iter()
-                    .filter(|recorded| &***recorded == id)
-                    .count()
-                    > hidden
-            }
-        });
+    scan.findings.retain(|finding| match placeholders.overlap(finding) {
+        Overlap::None => true,
+        Overlap::Within => false,
+        Overlap::Partly => {
+            let id = set.rule(finding.rule).id();
+            let hidden = redactions.iter().filter(|hidden| hidden.rule == id).count();
+            recorded.iter().filter(|recorded| &***recorded == id).count() > hidden
+        }
+    });
     let scanned = scan.findings.len();
 
     // What the placeholders hide counts, if its rule is still there and still looks there.
-    let hidden = redactions
-        .iter()
-        .filter_map(|hidden| hidden_finding(set, message.kind(), subject, hidden));
+    let hidden =
+        redactions.iter().filter_map(|hidden| hidden_finding(set, message.kind(), subject, hidden));
     scan.findings.extend(hidden);
 
     let mut found: Vec<Found> = scan
@@ -229,15 +212,10 @@ fn verdict(
         })
         .collect();
     found.sort();
-    let mut hidden: Vec<(String, String)> = redactions
-        .iter()
-        .map(|hidden| (hidden.rule.clone(), hidden.path.clone()))
-        .collect();
+    let mut hidden: Vec<(String, String)> =
+        redactions.iter().map(|hidden| (hidden.rule.clone(), hidden.path.clone())).collect();
     hidden.sort();
-    let scan = Scan {
-        truncated: scan.truncated,
-        findings: scan.findings,
-    };
+    let scan = Scan { truncated: scan.truncated, findings: scan.findings };
     let verdict = Verdict::decide(set, policy, scan, message.raw());
     Judged {
         action: verdict.action,
@@ -265,12 +243,9 @@ fn hidden_finding(
     }
     Some(Finding {
         rule: ix,
-        spans: [Span {
-            start: hidden.start,
-            end: hidden.start.saturating_add(hidden.length),
-        }]
-        .into_iter()
-        .collect(),
+        spans: [Span { start: hidden.start, end: hidden.start.saturating_add(hidden.length) }]
+            .into_iter()
+            .collect(),
         surface,
         path: hidden.path.clone(),
         in_key: hidden.strategy == "key",
@@ -285,11 +260,7 @@ fn hidden_finding(
 
 /// The keys and indices of a JSON Pointer.
 fn segments(pointer: &str) -> Vec<String> {
-    pointer
-        .split('/')
-        .skip(1)
-        .map(|part| part.replace("~1", "/").replace("~0", "~"))
-        .collect()
+    pointer.split('/').skip(1).map(|part| part.replace("~1", "/").replace("~0", "~")).collect()
 }
 
 /// The byte ranges of a row's placeholders, merged and sorted.
@@ -319,9 +290,7 @@ impl Placeholders {
     fn overlap(&self, finding: &Finding) -> Overlap {
         let mut overlap = Overlap::None;
         for span in &finding.spans {
-            let at = self
-                .0
-                .partition_point(|placeholder| placeholder.end < span.start);
+            let at = self.0.partition_point(|placeholder| placeholder.end < span.start);
             match self.0.get(at) {
                 Some(over) if over.start <= span.start && span.end <= over.end => {
                     overlap = overlap.max(Overlap::Within);

@@ -75,11 +75,7 @@ impl Options<'_> {
     /// Judges every row under this policy instead of the recorded ones.
     #[must_use]
     pub fn with_policy(self, policy: Policy) -> Self {
-        Self {
-            preset: Some(policy.preset),
-            paranoia: Some(policy.paranoia),
-            ..self
-        }
+        Self { preset: Some(policy.preset), paranoia: Some(policy.paranoia), ..self }
     }
 }
 

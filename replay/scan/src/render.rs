@@ -32,9 +32,7 @@ impl Report {
             let _ = write!(out, ", without {}", visible(&with.without.join(", ")));
         }
         let preset = with.preset.as_deref().unwrap_or("as recorded");
-        let paranoia = with
-            .paranoia
-            .map_or("as recorded".to_owned(), |p| p.to_string());
+        let paranoia = with.paranoia.map_or("as recorded".to_owned(), |p| p.to_string());
         let _ = writeln!(out, "\npolicy     preset {preset}, paranoia {paranoia}");
         let _ = writeln!(
             out,
@@ -115,22 +113,15 @@ impl fmt::Display for Report {
 
 /// A difference with its sign; nothing for none, so that differences stand out.
 fn signed(sign: char, n: u64) -> String {
-    if n == 0 {
-        String::new()
-    } else {
-        format!("{sign}{n}")
-    }
+    if n == 0 { String::new() } else { format!("{sign}{n}") }
 }
 
 fn action_table(out: &mut String, title: &str, changes: &[ActionChange], width: Option<usize>) {
     if changes.is_empty() {
         return;
     }
-    let mut table = Table::new(&[
-        (title, Align::Left),
-        ("now", Align::Left),
-        ("rows", Align::Right),
-    ]);
+    let mut table =
+        Table::new(&[(title, Align::Left), ("now", Align::Left), ("rows", Align::Right)]);
     for change in changes {
         table.push([&change.from, &change.to, &change.rows.to_string()]);
     }

@@ -24,38 +24,23 @@ impl Rows {
     /// The path or a column of the query does not exist, or there is no finished file: rather
     /// that than \"no difference in 0 rows\" for a folder that is no capture.
     pub fn open(path: &Path, query: Query) -> Result<Self, ScanError> {
-        let failed = |source| ScanError::Open {
-            path: path.display().to_string(),
-            source,
-        };
+        let failed = |source| ScanError::Open { path: path.display().to_string(), source };
         // Says what is wrong with the path or the query.
         let reader = Reader::open_with(path, query.clone()).map_err(failed)?;
         if !path.is_dir() {
             let files: Files = Box::new(std::iter::empty());
-            return Ok(Self {
-                files: files.peekable(),
-                query,
-                current: Some(reader),
-            });
+            return Ok(Self { files: files.peekable(), query, current: Some(reader) });
         }
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let files = Reader::files(root_of(path)).map_err(failed)?;
         // An error item belongs to the whole; a file to the part asked for.
-        let files = files.filter(move |file| {
-            file.as_ref()
-                .map_or(true, |file| file.starts_with(&absolute))
-        });
+        let files = files
+            .filter(move |file| file.as_ref().map_or(true, |file| file.starts_with(&absolute)));
         let mut files = (Box::new(files) as Files).peekable();
         if files.peek().is_none() {
-            return Err(ScanError::Empty {
-                path: path.display().to_string(),
-            });
+            return Err(ScanError::Empty { path: path.display().to_string() });
         }
-        Ok(Self {
-            files,
-            query,
-            current: None,
-        })
+        Ok(Self { files, query, current: None })
     }
 }
 
@@ -81,8 +66,6 @@ impl Iterator for Rows {
 
 impl std::fmt::Debug for Rows {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Rows")
-            .field("query", &self.query)
-            .finish_non_exhaustive()
+        f.debug_struct("Rows").field("query", &self.query).finish_non_exhaustive()
     }
 }

@@ -41,11 +41,7 @@ impl Sets {
         if let Some(known) = self.rules.get(digest) {
             return known.clone();
         }
-        let set = self
-            .compile(digest)
-            .map(Arc::new)
-            .map_err(|error| self.error(error))
-            .ok();
+        let set = self.compile(digest).map(Arc::new).map_err(|error| self.error(error)).ok();
         if self.rules.len() >= MAX_SETS {
             self.rules.clear();
         }
@@ -58,10 +54,7 @@ impl Sets {
         if let Some(known) = self.policies.get(digest) {
             return *known;
         }
-        let policy = self
-            .read_policy(digest)
-            .map_err(|error| self.error(error))
-            .ok();
+        let policy = self.read_policy(digest).map_err(|error| self.error(error)).ok();
         if self.policies.len() >= MAX_POLICIES {
             self.policies.clear();
         }
@@ -77,26 +70,13 @@ impl Sets {
     fn compile(&self, digest: &str) -> Result<RuleSet, String> {
         let text = capture::read_ruleset(&self.root, digest)
             .map_err(|error| format!("rule set {digest}: {error}"))?;
-        let set = RuleSet::compile(&[RuleFile {
-            name: digest,
-            text: &text,
-        }])
-        .map_err(|errors| {
-            let first = errors
-                .iter()
-                .next()
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            format!(
-                "rule set {digest} does not compile, {} errors: {first}",
-                errors.len()
-            )
-        })?;
+        let set =
+            RuleSet::compile(&[RuleFile { name: digest, text: &text }]).map_err(|errors| {
+                let first = errors.iter().next().map(ToString::to_string).unwrap_or_default();
+                format!("rule set {digest} does not compile, {} errors: {first}", errors.len())
+            })?;
         if set.digest() != digest {
-            return Err(format!(
-                "rule set {digest} is not what was recorded: {}",
-                set.digest()
-            ));
+            return Err(format!("rule set {digest} is not what was recorded: {}", set.digest()));
         }
         Ok(without(&set, &self.without).unwrap_or(set))
     }

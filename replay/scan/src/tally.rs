@@ -30,10 +30,7 @@ pub(crate) struct Tally {
 impl Tally {
     pub(crate) fn new(judged_with: JudgedWith, samples_per_rule: usize) -> Self {
         Self {
-            report: Report {
-                judged_with,
-                ..Report::default()
-            },
+            report: Report { judged_with, ..Report::default() },
             actions: BTreeMap::new(),
             would_be: BTreeMap::new(),
             samples: BTreeMap::new(),
@@ -119,11 +116,7 @@ impl Tally {
             self.sample(sample(row, id, What::NewlyCaught, Some(&path)));
         }
         // Where a missed one stood is known only if the record hides it.
-        let mut paths = judged
-            .hidden
-            .iter()
-            .filter(|(rule, _)| rule == id)
-            .map(|(_, path)| path);
+        let mut paths = judged.hidden.iter().filter(|(rule, _)| rule == id).map(|(_, path)| path);
         for _ in 0..newly_missed.min(self.samples_per_rule) {
             let path = paths.next().map(String::as_str);
             self.sample(sample(row, id, What::NewlyMissed, path));
@@ -152,10 +145,7 @@ impl Tally {
     }
 
     fn sample(&mut self, sample: Sample) {
-        let kept = self
-            .samples
-            .entry((sample.rule.clone(), sample.what))
-            .or_default();
+        let kept = self.samples.entry((sample.rule.clone(), sample.what)).or_default();
         kept.insert(sample);
         if kept.len() > self.samples_per_rule {
             kept.pop_last();
@@ -164,10 +154,7 @@ impl Tally {
 
     pub(crate) fn finish(self) -> Report {
         let list = |changes: BTreeMap<(String, String), u64>| {
-            changes
-                .into_iter()
-                .map(|((from, to), rows)| ActionChange { from, to, rows })
-                .collect()
+            changes.into_iter().map(|((from, to), rows)| ActionChange { from, to, rows }).collect()
         };
         Report {
             actions: list(self.actions),
@@ -225,9 +212,7 @@ fn protocol_only(path: &str) -> String {
     let known = |part: &&str| {
         WORDS.contains(part) || part.bytes().all(|b| b.is_ascii_digit()) && part.len() < 6
     };
-    let parts = path
-        .split('/')
-        .map(|part| Some(part).filter(known).unwrap_or("*"));
+    let parts = path.split('/').map(|part| Some(part).filter(known).unwrap_or("*"));
     parts.collect::<Vec<_>>().join("/")
 }
 
@@ -275,30 +260,20 @@ mod tests {
     use super::*;
 
     fn found(rule: &str) -> Found {
-        Found {
-            rule: rule.to_owned(),
-            path: "/x".to_owned(),
-            from_redactions: false,
-        }
+        Found { rule: rule.to_owned(), path: "/x".to_owned(), from_redactions: false }
     }
 
     #[test]
     fn findings_pair_up_by_rule() {
         let now = [found("a"), found("b"), found("b"), found("d")];
         let pairs = pair(&now, &["b", "c", "c", "d"]);
-        let counts: Vec<_> = pairs
-            .iter()
-            .map(|(id, now, was)| (*id, now.len(), *was))
-            .collect();
+        let counts: Vec<_> = pairs.iter().map(|(id, now, was)| (*id, now.len(), *was)).collect();
         assert_eq!(counts, [("a", 1, 0), ("b", 2, 1), ("c", 0, 2), ("d", 1, 1)]);
     }
 
     #[test]
     fn only_the_protocols_own_keys_stay() {
-        assert_eq!(
-            protocol_only("/params/arguments/tok_1/12/text"),
-            "/params/arguments/*/12/text"
-        );
+        assert_eq!(protocol_only("/params/arguments/tok_1/12/text"), "/params/arguments/*/12/text");
         assert_eq!(protocol_only("/result/123456789"), "/result/*");
     }
 

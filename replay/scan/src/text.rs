@@ -69,10 +69,7 @@ impl Table {
     #[must_use]
     pub fn new(columns: &[(&str, Align)]) -> Self {
         Self {
-            columns: columns
-                .iter()
-                .map(|(title, align)| ((*title).to_owned(), *align))
-                .collect(),
+            columns: columns.iter().map(|(title, align)| ((*title).to_owned(), *align)).collect(),
             firm: None,
             rows: Vec::new(),
         }
@@ -120,11 +117,7 @@ impl Table {
     /// One width per column, so that a line fits `width` cells (`None`: as wide as needed).
     #[must_use]
     pub fn widths(&self, width: Option<usize>) -> Vec<usize> {
-        let mut widths: Vec<usize> = self
-            .columns
-            .iter()
-            .map(|(title, _)| title.width())
-            .collect();
+        let mut widths: Vec<usize> = self.columns.iter().map(|(title, _)| title.width()).collect();
         for row in &self.rows {
             for (width, cell) in widths.iter_mut().zip(row) {
                 *width = (*width).max(cell.width()).min(WIDEST);
@@ -150,11 +143,7 @@ impl Table {
     /// The heading as a line, cut to `limit` cells when one is given.
     #[must_use]
     pub fn heading(&self, widths: &[usize], limit: Option<usize>) -> String {
-        let titles: Vec<&str> = self
-            .columns
-            .iter()
-            .map(|(title, _)| title.as_str())
-            .collect();
+        let titles: Vec<&str> = self.columns.iter().map(|(title, _)| title.as_str()).collect();
         clip(&self.line(&titles, widths), limit.unwrap_or(usize::MAX)).into_owned()
     }
 
@@ -231,10 +220,7 @@ mod tests {
     #[test]
     fn hostile_characters_become_escapes() {
         assert_eq!(visible("a\u{1b}[2Jb\nc"), "a\\u{1b}[2Jb\\nc");
-        assert_eq!(
-            visible("\u{9b}31m \u{202e}x\u{200b}"),
-            "\\u{9b}31m \\u{202e}x\\u{200b}"
-        );
+        assert_eq!(visible("\u{9b}31m \u{202e}x\u{200b}"), "\\u{9b}31m \\u{202e}x\\u{200b}");
         assert_eq!(visible("grüße 你好"), "grüße 你好");
     }
 
@@ -256,10 +242,7 @@ mod tests {
     #[test]
     fn a_firm_column_is_cut_last() {
         let mut table = Table::new(&[("time", Align::Left), ("text", Align::Left)]).firm("time");
-        table.push([
-            "2026-11-22T09:00:00Z",
-            "a text that is longer than the time",
-        ]);
+        table.push(["2026-11-22T09:00:00Z", "a text that is longer than the time"]);
         assert_eq!(table.widths(Some(40)), [20, 18]);
         assert_eq!(table.widths(Some(28)), [20, 6]);
         assert_eq!(table.widths(Some(20)), [12, 6]);

@@ -32,33 +32,18 @@ fn differing(report: &Report) -> BTreeMap<&str, (u64, u64)> {
 fn the_recorded_rules_agree_with_themselves_in_every_mode() {
     let set = compile(&[RULES]);
     for (bodies, preset) in BOTH.iter().flat_map(|b| PRESETS.map(|p| (*b, p))) {
-        let dir = capture(
-            &set,
-            Policy {
-                preset,
-                paranoia: 1,
-            },
-            bodies,
-        );
+        let dir = capture(&set, Policy { preset, paranoia: 1 }, bodies);
         for rules in [RulesFrom::Recorded, RulesFrom::Set(&set)] {
             let report = scan(dir.path(), rules, &Options::default()).unwrap();
             assert!(!report.differs(), "{bodies:?} {preset}\n{report}");
-            assert_eq!(
-                (report.rows, report.judged, report.errors),
-                (10, 10, 0),
-                "{report}"
-            );
+            assert_eq!((report.rows, report.judged, report.errors), (10, 10, 0), "{report}");
             let expected = [
                 ("test.injection.override", 1),
                 ("test.pii.mail", 4),
                 ("test.secret.token", 3),
                 ("test.unsafe.wipe", 1),
             ];
-            let found: Vec<_> = report
-                .rules
-                .iter()
-                .map(|(id, d)| (id.as_str(), d.now))
-                .collect();
+            let found: Vec<_> = report.rules.iter().map(|(id, d)| (id.as_str(), d.now)).collect();
             assert_eq!(found, expected);
             assert_eq!(report.judged_redacted > 0, bodies == Bodies::Redacted);
         }
@@ -84,10 +69,7 @@ fn without_a_rule_exactly_its_findings_are_missed() {
     for bodies in BOTH {
         let dir = capture(&set, Policy::default(), bodies);
         for id in set.rules().iter().map(|rule| rule.id()) {
-            let without = Options {
-                without: vec![id.to_owned()],
-                ..Options::default()
-            };
+            let without = Options { without: vec![id.to_owned()], ..Options::default() };
             let less = set.without(&[id]);
             let reports = [
                 scan(dir.path(), RulesFrom::Recorded, &without).unwrap(),
@@ -97,17 +79,9 @@ fn without_a_rule_exactly_its_findings_are_missed() {
             for report in reports {
                 let RuleDiff { recorded, now, .. } = report.rules[id];
                 assert!(recorded > 0 && now == 0, "{id} {bodies:?}\n{report}");
-                assert_eq!(
-                    differing(&report),
-                    BTreeMap::from([(id, (0, recorded))]),
-                    "{bodies:?}"
-                );
+                assert_eq!(differing(&report), BTreeMap::from([(id, (0, recorded))]), "{bodies:?}");
                 let samples = report.samples.iter();
-                assert!(
-                    samples
-                        .clone()
-                        .all(|s| s.rule == id && s.what == What::NewlyMissed)
-                );
+                assert!(samples.clone().all(|s| s.rule == id && s.what == What::NewlyMissed));
                 assert_eq!(samples.len() as u64, recorded.min(3));
             }
         }
@@ -125,17 +99,10 @@ fn with_one_more_rule_exactly_its_findings_are_caught() {
         let report = scan(dir.path(), RulesFrom::Set(&more), &Options::default()).unwrap();
         let expected = BTreeMap::from([("test.pii.badge", (5, 0))]);
         assert_eq!(differing(&report), expected, "{bodies:?}\n{report}");
-        let changes: Vec<_> = report
-            .actions
-            .iter()
-            .map(|c| (c.from.as_str(), c.to.as_str()))
-            .collect();
+        let changes: Vec<_> =
+            report.actions.iter().map(|c| (c.from.as_str(), c.to.as_str())).collect();
         assert!(!changes.contains(&("block", "redact")), "{report}");
-        let paths: Vec<&str> = report
-            .samples
-            .iter()
-            .filter_map(|s| s.path.as_deref())
-            .collect();
+        let paths: Vec<&str> = report.samples.iter().filter_map(|s| s.path.as_deref()).collect();
         assert!(paths.contains(&"/result/content/0/text"), "{paths:?}");
     }
 }
@@ -145,17 +112,11 @@ fn another_policy_changes_actions_and_no_findings() {
     let set = compile(&[RULES]);
     for bodies in BOTH {
         let dir = capture(&set, Policy::default(), bodies);
-        let options = Options {
-            preset: Some(Preset::Audit),
-            ..Options::default()
-        };
+        let options = Options { preset: Some(Preset::Audit), ..Options::default() };
         let report = scan(dir.path(), RulesFrom::Recorded, &options).unwrap();
         assert!(report.differs());
         assert_eq!(differing(&report), BTreeMap::new());
-        assert!(
-            report.actions.iter().all(|change| change.to == "flag"),
-            "{report}"
-        );
+        assert!(report.actions.iter().all(|change| change.to == "flag"), "{report}");
         assert!(report.would_be.is_empty(), "{report}");
     }
 }
@@ -166,17 +127,11 @@ fn the_order_of_rows_leaves_no_trace() {
     let more = compile(&[MORE, RULES]).without(&["test.pii.mail"]);
     for bodies in BOTH {
         let dir = capture(&set, Policy::default(), bodies);
-        let mut rows: Vec<_> = Reader::open(dir.path())
-            .unwrap()
-            .map(Result::unwrap)
-            .collect();
+        let mut rows: Vec<_> = Reader::open(dir.path()).unwrap().map(Result::unwrap).collect();
         rows.extend(unjudgeable(&rows[2].clone()));
         let judge = |rows: &[capture::Record]| {
             let rows = rows.iter().cloned().map(Ok);
-            let options = Options {
-                samples_per_rule: 2,
-                ..Options::default()
-            };
+            let options = Options { samples_per_rule: 2, ..Options::default() };
             scan_rows(rows, dir.path(), RulesFrom::Set(&more), &options)
         };
         let expected = judge(&rows);
@@ -184,9 +139,7 @@ fn the_order_of_rows_leaves_no_trace() {
         let mut random = 7_u64;
         for _ in 0..20 {
             for at in (1..rows.len()).rev() {
-                random = random
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1);
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 rows.swap(at, usize::try_from(random >> 33).unwrap() % (at + 1));
             }
             assert_eq!(judge(&rows), expected);
@@ -204,14 +157,7 @@ fn what_cannot_be_judged_is_counted_by_reason() {
     let report = scan(dir.path(), RulesFrom::Recorded, &Options::default()).unwrap();
     let reasons = report.unjudged;
     assert_eq!((report.rows, report.judged, reasons.total()), (15, 10, 5));
-    assert_eq!(
-        (
-            reasons.not_messages,
-            reasons.not_judged_live,
-            reasons.withheld
-        ),
-        (1, 1, 1)
-    );
+    assert_eq!((reasons.not_messages, reasons.not_judged_live, reasons.withheld), (1, 1, 1));
     assert_eq!((reasons.truncated, reasons.unparseable), (1, 1));
     assert!(!report.differs() && report.errors == 0, "{report}");
 }
@@ -226,10 +172,7 @@ fn a_missing_rule_set_or_policy_is_an_error_and_the_rest_goes_on() {
     }
     // Another set under the recorded digest is not taken for the recorded one.
     let report = scan(dir.path(), RulesFrom::Recorded, &Options::default()).unwrap();
-    assert_eq!(
-        (report.errors, report.unjudged.rules_missing, report.judged),
-        (1, 10, 0)
-    );
+    assert_eq!((report.errors, report.unjudged.rules_missing, report.judged), (1, 10, 0));
     // Given rules need none.
     let report = scan(dir.path(), RulesFrom::Set(&set), &Options::default()).unwrap();
     assert_eq!((report.errors, report.judged), (0, 10));
@@ -237,16 +180,10 @@ fn a_missing_rule_set_or_policy_is_an_error_and_the_rest_goes_on() {
     fs::remove_dir_all(dir.path().join("config")).unwrap();
     let report = scan(dir.path(), RulesFrom::Set(&set), &Options::default()).unwrap();
     assert_eq!((report.errors, report.unjudged.policy_missing), (1, 10));
-    assert!(
-        report.error_texts.iter().any(|text| text.contains(POLICY)),
-        "{report}"
-    );
+    assert!(report.error_texts.iter().any(|text| text.contains(POLICY)), "{report}");
     let options = Options::default().with_policy(Policy::default());
     let report = scan(dir.path(), RulesFrom::Set(&set), &options).unwrap();
-    assert_eq!(
-        (report.errors, report.judged, report.differs()),
-        (0, 10, false)
-    );
+    assert_eq!((report.errors, report.judged, report.differs()), (0, 10, false));
 }
 
 #[test]
@@ -276,11 +213,7 @@ fn a_subfolder_or_file_finds_the_captures_rule_sets() {
     let file = fs::read_dir(&hour).unwrap().next().unwrap().unwrap().path();
     for path in [day, hour, file] {
         let report = scan(&path, RulesFrom::Recorded, &Options::default()).unwrap();
-        assert_eq!(
-            (report.errors, report.judged, report.differs()),
-            (0, 10, false),
-            "{path:?}"
-        );
+        assert_eq!((report.errors, report.judged, report.differs()), (0, 10, false), "{path:?}");
     }
 }
 
@@ -295,12 +228,7 @@ fn a_report_never_quotes_what_was_matched() {
         for secret in ["badge-1", "badge-0", "@example", "rm -rf", "tok_"] {
             assert!(!text.contains(secret), "{secret} in\n{text}");
         }
-        assert!(
-            !report
-                .to_string()
-                .chars()
-                .any(|c| c != '\n' && scan::text::is_hostile(c))
-        );
+        assert!(!report.to_string().chars().any(|c| c != '\n' && scan::text::is_hostile(c)));
     }
 }
 
@@ -320,11 +248,7 @@ fn what_reaches_into_a_placeholder_counts_only_where_it_was_recorded() {
         )
     };
     let across = flagged("test.across", "send [^ ]+ to evil", "send it to evil");
-    let touching = flagged(
-        "test.touching",
-        "(?:^|[^a-z0-9])(?P<secret>abut[0-9])",
-        "abut4",
-    );
+    let touching = flagged("test.touching", "(?:^|[^a-z0-9])(?P<secret>abut[0-9])", "abut4");
     let key = flagged("test.key", "key_[0-9]{4}", "key_1234").replace("injection", "secret");
     let live = compile(&[RULES, &key, &across]);
     let now = compile(&[
@@ -345,14 +269,8 @@ fn what_reaches_into_a_placeholder_counts_only_where_it_was_recorded() {
         let row = row(0, &passing, &live, Policy::default(), bodies);
         assert!(row.rule_ids.iter().any(|id| &**id == "test.across"));
         let options = Options::default().with_policy(Policy::default());
-        let judge = |set| {
-            scan_rows(
-                [Ok(row.clone())],
-                "none".as_ref(),
-                RulesFrom::Set(set),
-                &options,
-            )
-        };
+        let judge =
+            |set| scan_rows([Ok(row.clone())], "none".as_ref(), RulesFrom::Set(set), &options);
         let report = judge(&live);
         assert!(!report.differs(), "{bodies:?}\n{report}");
         // The text between is gone: what might be caught there is not said to be.
@@ -375,10 +293,7 @@ fn built_in_examples(set: &RuleSet) -> Vec<(Direction, String)> {
         .flat_map(|rule| rule.tests().matches.iter().chain(&rule.tests().no_match))
         .map(|example| match example {
             Example::Text(text) => serde_json::from_str::<serde_json::Map<_, _>>(&expand(text))
-                .map_or_else(
-                    |_| json!({ "text": expand(text) }),
-                    serde_json::Value::Object,
-                ),
+                .map_or_else(|_| json!({ "text": expand(text) }), serde_json::Value::Object),
             Example::Keyed(keyed) => json!({ expand(&keyed.key): expand(&keyed.value) }),
         })
         .collect();
@@ -397,10 +312,8 @@ fn built_in_examples(set: &RuleSet) -> Vec<(Direction, String)> {
 
 #[test]
 fn the_built_in_rules_agree_with_themselves_on_their_examples() {
-    let files: Vec<_> = rules::builtin()
-        .iter()
-        .map(|&(name, text)| RuleFile { name, text })
-        .collect();
+    let files: Vec<_> =
+        rules::builtin().iter().map(|&(name, text)| RuleFile { name, text }).collect();
     let set = RuleSet::compile(&files).unwrap();
     let messages = built_in_examples(&set);
     for (preset, paranoia) in PRESETS.into_iter().zip([1, 4, 2]) {
@@ -416,11 +329,8 @@ fn the_built_in_rules_agree_with_themselves_on_their_examples() {
                 };
                 Ok(row(0, &passing, &set, policy, bodies))
             });
-            let options = Options {
-                samples_per_rule: 50,
-                ..Options::default()
-            }
-            .with_policy(policy);
+            let options =
+                Options { samples_per_rule: 50, ..Options::default() }.with_policy(policy);
             let report = scan_rows(rows, "none".as_ref(), RulesFrom::Set(&set), &options);
             assert!(!report.differs(), "{bodies:?} {policy:?}\n{report}");
             assert!(report.rules.len() > 50, "{report}");
@@ -444,16 +354,8 @@ fn hostile_redactions_are_survived() {
         r#"[{"rule":"test.pii.mail","path":"/params/~2/~","start":3,"length":0,"strategy":"key"}]"#
             .to_owned(),
     ];
-    let rows = lists.map(|list| {
-        Ok(capture::Record {
-            redactions: Some(list.as_str().into()),
-            ..good.clone()
-        })
-    });
+    let rows = lists
+        .map(|list| Ok(capture::Record { redactions: Some(list.as_str().into()), ..good.clone() }));
     let report = scan_rows(rows, dir.path(), RulesFrom::Recorded, &Options::default());
-    assert_eq!(
-        (report.judged, report.unjudged.unparseable),
-        (2, 3),
-        "{report}"
-    );
+    assert_eq!((report.judged, report.unjudged.unparseable), (2, 3), "{report}");
 }

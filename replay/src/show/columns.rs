@@ -8,16 +8,8 @@ use serde_json::{Map, Value};
 use super::time::format_time;
 
 /// The columns of the table unless `--columns` names others.
-pub(crate) const DEFAULT: [&str; 8] = [
-    "ts",
-    "direction",
-    "kind",
-    "server",
-    "method",
-    "name",
-    "action",
-    "rule_ids",
-];
+pub(crate) const DEFAULT: [&str; 8] =
+    ["ts", "direction", "kind", "server", "method", "name", "action", "rule_ids"];
 /// The columns that hold content; shown only when asked for.
 pub(crate) const BODIES: [&str; 3] = ["body", "body_raw", "scan_context"];
 
@@ -53,10 +45,7 @@ pub(crate) fn cell(record: &Record, column: &str) -> String {
         "session_id" | "body_sha256" | "ruleset_digest" | "policy_digest" | "config_digest" => {
             let text = value(record, column);
             let text = text.as_str().unwrap_or_default();
-            text.trim_start_matches("sha256:")
-                .chars()
-                .take(12)
-                .collect()
+            text.trim_start_matches("sha256:").chars().take(12).collect()
         }
         _ => match value(record, column) {
             Value::Null => String::new(),
@@ -132,16 +121,10 @@ fn value(record: &Record, column: &str) -> Value {
             .scan_context
             .as_ref()
             .map_or(Value::Null, |bytes| String::from_utf8_lossy(bytes).into()),
-        "scan_now" => record
-            .scan_now
-            .map_or(Value::Null, |us| format_time(us, 6).into()),
+        "scan_now" => record.scan_now.map_or(Value::Null, |us| format_time(us, 6).into()),
         "would_be" => text(&record.would_be),
         "rule_ids" if record.ruleset_digest.is_none() && record.rule_ids.is_empty() => Value::Null,
-        "rule_ids" => record
-            .rule_ids
-            .iter()
-            .map(|id| Value::from(&**id))
-            .collect(),
+        "rule_ids" => record.rule_ids.iter().map(|id| Value::from(&**id)).collect(),
         "score" => int(record.score),
         "ruleset_digest" => text(&record.ruleset_digest),
         "policy_digest" => text(&record.policy_digest),
@@ -235,11 +218,7 @@ mod tests {
             if column.name == "body_raw" {
                 record.body = Some(vec![0xff].into());
             }
-            assert!(
-                !value(&record, column.name).is_null(),
-                "{} is not mapped",
-                column.name
-            );
+            assert!(!value(&record, column.name).is_null(), "{} is not mapped", column.name);
         }
     }
 

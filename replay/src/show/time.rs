@@ -7,11 +7,9 @@ pub(crate) fn parse_time(text: &str) -> Result<i64, String> {
     if text.starts_with(|c: char| c.is_ascii_digit()) && !text.contains(['-', ':', 'T']) {
         return parse_seconds(text).ok_or_else(|| "not a number of seconds".to_owned());
     }
-    text.parse::<Timestamp>()
-        .map(Timestamp::as_microsecond)
-        .map_err(|_| {
-            "expected RFC 3339 with a zone (2026-11-21T09:00:00Z) or seconds since 1970".to_owned()
-        })
+    text.parse::<Timestamp>().map(Timestamp::as_microsecond).map_err(|_| {
+        "expected RFC 3339 with a zone (2026-11-21T09:00:00Z) or seconds since 1970".to_owned()
+    })
 }
 
 fn parse_seconds(text: &str) -> Option<i64> {
@@ -20,11 +18,7 @@ fn parse_seconds(text: &str) -> Option<i64> {
         return None;
     }
     let micros: i64 = format!("{fraction:0<6}").parse().ok()?;
-    whole
-        .parse::<i64>()
-        .ok()?
-        .checked_mul(1_000_000)?
-        .checked_add(micros)
+    whole.parse::<i64>().ok()?.checked_mul(1_000_000)?.checked_add(micros)
 }
 
 /// µs since 1970 as RFC 3339 with exactly `digits` of the second's fraction.
@@ -51,15 +45,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in [
-            "",
-            "yesterday",
-            "1.2.3",
-            "12e4",
-            "2026-11-22",
-            "99999999999999999999",
-            "-5",
-        ] {
+        for text in ["", "yesterday", "1.2.3", "12e4", "2026-11-22", "99999999999999999999", "-5"] {
             assert!(parse_time(text).is_err(), "{text}");
         }
     }

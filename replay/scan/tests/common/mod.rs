@@ -75,13 +75,8 @@ pub(crate) const MORE: &str = r#"rules:
 
 /// Compiles rule files that must be right.
 pub(crate) fn compile(texts: &[&str]) -> RuleSet {
-    let files: Vec<RuleFile<'_>> = texts
-        .iter()
-        .map(|text| RuleFile {
-            name: "test.yaml",
-            text,
-        })
-        .collect();
+    let files: Vec<RuleFile<'_>> =
+        texts.iter().map(|text| RuleFile { name: "test.yaml", text }).collect();
     RuleSet::compile(&files).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
@@ -110,23 +105,11 @@ pub(crate) struct Passing<'a> {
 }
 
 const fn call(server: &'static str, name: &'static str, raw: &'static str) -> Passing<'static> {
-    Passing {
-        direction: Direction::ToServer,
-        server,
-        method: "tools/call",
-        name: Some(name),
-        raw,
-    }
+    Passing { direction: Direction::ToServer, server, method: "tools/call", name: Some(name), raw }
 }
 
 const fn answer(server: &'static str, name: &'static str, raw: &'static str) -> Passing<'static> {
-    Passing {
-        direction: Direction::ToClient,
-        server,
-        method: "tools/call",
-        name: Some(name),
-        raw,
-    }
+    Passing { direction: Direction::ToClient, server, method: "tools/call", name: Some(name), raw }
 }
 
 /// Clean messages, one finding, several of one rule, of several rules, in keys, blocked ones, and
@@ -215,11 +198,8 @@ pub(crate) fn row(
         Bodies::Raw => (raw.to_vec(), Vec::new()),
         Bodies::Redacted => redact(raw, &verdict, set, true).unwrap(),
     };
-    let mut rule_ids: Vec<Str> = verdict
-        .findings
-        .iter()
-        .map(|found| set.rule(found.rule).id().into())
-        .collect();
+    let mut rule_ids: Vec<Str> =
+        verdict.findings.iter().map(|found| set.rule(found.rule).id().into()).collect();
     rule_ids.sort();
     let redacted = !redactions.is_empty();
     Record {
@@ -228,14 +208,7 @@ pub(crate) fn row(
         direction: Some(message.direction.as_str().into()),
         transport: Some("http".into()),
         server: Some(message.server.into()),
-        session_id: Some(
-            if at < 5 {
-                "00000000000000aa"
-            } else {
-                "00000000000000bb"
-            }
-            .into(),
-        ),
+        session_id: Some(if at < 5 { "00000000000000aa" } else { "00000000000000bb" }.into()),
         exchange_id: Some(format!("x{}", at / 2 + 1).into()),
         kind: Some(kind.as_str().into()),
         rpc_id: rpc_id.map(Into::into),
@@ -258,10 +231,7 @@ pub(crate) fn row(
 /// Rows that no scan can judge: another leg, a withheld and a truncated body, no JSON, a transport
 /// event.
 pub(crate) fn unjudgeable(judged: &Record) -> Vec<Record> {
-    let judged = Record {
-        ts_us: NOON + 60_000_000,
-        ..judged.clone()
-    };
+    let judged = Record { ts_us: NOON + 60_000_000, ..judged.clone() };
     vec![
         Record {
             leg: Some("upstream".into()),
@@ -273,19 +243,9 @@ pub(crate) fn unjudgeable(judged: &Record) -> Vec<Record> {
             policy_digest: None,
             ..judged.clone()
         },
-        Record {
-            body: None,
-            redaction_state: Some("withheld".into()),
-            ..judged.clone()
-        },
-        Record {
-            truncated: true,
-            ..judged.clone()
-        },
-        Record {
-            body: Some(b"{\"jsonrpc\":"[..].into()),
-            ..judged.clone()
-        },
+        Record { body: None, redaction_state: Some("withheld".into()), ..judged.clone() },
+        Record { truncated: true, ..judged.clone() },
+        Record { body: Some(b"{\"jsonrpc\":"[..].into()), ..judged.clone() },
         Record {
             kind: Some("transport".into()),
             deny_reason: Some("unparseable".into()),
@@ -299,20 +259,14 @@ pub(crate) fn unjudgeable(judged: &Record) -> Vec<Record> {
 
 /// The rows of [`TRAFFIC`].
 pub(crate) fn rows(set: &RuleSet, policy: Policy, bodies: Bodies) -> Vec<Record> {
-    TRAFFIC
-        .iter()
-        .enumerate()
-        .map(|(at, passing)| row(at, passing, set, policy, bodies))
-        .collect()
+    TRAFFIC.iter().enumerate().map(|(at, passing)| row(at, passing, set, policy, bodies)).collect()
 }
 
 /// Writes a capture with these rows, their rule set and their policy.
 pub(crate) fn record(dir: &Path, set: &RuleSet, policy: Policy, rows: Vec<Record>) {
     let recorder = Recorder::open(RecorderConfig::new(dir)).unwrap();
     recorder.store_ruleset(set.digest(), set.source()).unwrap();
-    recorder
-        .store_config(POLICY, &serde_json::to_string(&policy).unwrap())
-        .unwrap();
+    recorder.store_config(POLICY, &serde_json::to_string(&policy).unwrap()).unwrap();
     for row in rows {
         let _ = recorder.try_record(row).map_err(|_| "queue full").unwrap();
     }
