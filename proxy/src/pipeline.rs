@@ -1,4 +1,4 @@
-//! The path of one message, readable top to bottom. [`crate::relay`] is the way back.
+//! The path of one message, readable top to bottom. The module `relay` is the way back.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
