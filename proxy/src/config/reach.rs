@@ -175,7 +175,7 @@ pub fn is_principal(name: &str) -> bool {
 }
 
 impl Address {
-    /// The address as a URI; `None` for one that [`problems`] complains about.
+    /// The address as a URI; `None` for one that `problems` complains about.
     pub fn uri(&self) -> Option<http::Uri> {
         endpoint(self).ok()
     }
