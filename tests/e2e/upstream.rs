@@ -193,3 +193,13 @@ async fn a_client_that_sends_half_a_request_holds_up_nobody() {
         assert_serves(&gateway).await;
     }
 }
+
+#[tokio::test]
+async fn connections_to_a_server_are_kept_and_used_again() {
+    let server = crate::echo().await;
+    let gateway = Gateway::before(&server.url).await;
+    for _ in 0..5 {
+        assert_serves(&gateway).await;
+    }
+    assert_eq!(server.connections.load(std::sync::atomic::Ordering::Relaxed), 1);
+}

@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures::channel::oneshot;
@@ -27,6 +28,8 @@ type Answer = Response<BoxBody<Bytes, Infallible>>;
 pub struct FakeServer {
     /// Its endpoint.
     pub url: String,
+    /// How many connections it took.
+    pub connections: Arc<AtomicUsize>,
     asked: mpsc::Receiver<Exchange>,
     accepting: AbortHandle,
 }
@@ -59,7 +62,8 @@ impl FakeServer {
                 let _ = stream.write_all(bytes).await;
             }
         });
-        Self { url, asked: mpsc::channel(1).1, accepting: accepting.abort_handle() }
+        let (connections, asked) = (Arc::default(), mpsc::channel(1).1);
+        Self { url, connections, asked, accepting: accepting.abort_handle() }
     }
 
     /// The next request of a server that is answered by hand.
@@ -75,9 +79,12 @@ impl FakeServer {
         asked: mpsc::Receiver<Exchange>,
     ) -> Self {
         let (url, listener) = listen().await;
+        let taken = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&taken);
         let accepting = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::Relaxed);
                 let answer = Arc::clone(&answer);
                 let service = service_fn(move |request| exchange(request, Arc::clone(&answer)));
                 connections.spawn(
@@ -87,7 +94,7 @@ impl FakeServer {
                 );
             }
         });
-        Self { url, asked, accepting: accepting.abort_handle() }
+        Self { url, connections: taken, asked, accepting: accepting.abort_handle() }
     }
 }
 
