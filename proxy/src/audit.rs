@@ -13,7 +13,7 @@ use inspect::Direction;
 use inspect::message::Kind;
 
 use crate::config::Bodies;
-use crate::envelope::Context;
+use crate::envelope::{Context, clipped};
 use crate::policy::inspect::Seen;
 use crate::session::{Exchange, Sessions};
 
@@ -236,17 +236,18 @@ impl Audit {
         let head = &seen.envelope.head;
         let asked = seen.exchange.as_deref();
         row.kind = Some(word(head.kind.as_str()));
-        row.rpc_id.clone_from(&head.id);
-        row.method = head.method.clone().or_else(|| asked.map(|e| e.method.clone()));
-        row.name = head.name.clone().or_else(|| asked.and_then(|e| e.name.clone()));
+        row.rpc_id = head.id.as_ref().map(|id| seen.shown(id));
+        let shown = |text: &Str| clipped(&seen.shown(text));
+        row.method = head.method.as_ref().map(shown).or_else(|| asked.map(|e| e.method.clone()));
+        row.name = head.name.as_ref().map(shown).or_else(|| asked.and_then(|e| e.name.clone()));
         row.exchange_id = asked.map(|e| e.id.clone());
         row.protocol_version =
             asked.and_then(|e| e.version.clone()).or_else(|| cx.version(Some(head)));
         row.is_error = head.is_answer().then_some(head.is_error || head.kind == Kind::Error);
         row.error_code = head.error_code.map(i64::from);
         if let Some((name, version)) = &head.client {
-            row.client_name = Some(name.clone());
-            row.client_version.clone_from(version);
+            row.client_name = Some(shown(name));
+            row.client_version = version.as_ref().map(shown);
         } else if let Some(shaken) = cx.session.as_ref().and_then(|s| sessions.handshake(s)) {
             row.client_name = shaken.client_name;
             row.client_version = shaken.client_version;

@@ -99,9 +99,25 @@ impl Head {
         self.kind == Kind::Request
     }
 
+    /// Whether the id is longer than any client's: it would be kept until its answer comes.
+    pub fn has_long_id(&self) -> bool {
+        self.id.as_ref().is_some_and(|id| id.len() > KEPT)
+    }
+
     /// Whether this is the answer to a request.
     pub fn is_answer(&self) -> bool {
         matches!(self.kind, Kind::Response | Kind::Error)
+    }
+}
+
+/// The most of one text that is kept beyond its message, in bytes: ids, names, versions.
+const KEPT: usize = 1024;
+
+/// As much of a text as is kept beyond its message.
+pub fn clipped(text: &Str) -> Str {
+    match text.len() > KEPT {
+        true => text[..text.floor_char_boundary(KEPT)].into(),
+        false => text.clone(),
     }
 }
 

@@ -14,7 +14,7 @@ use inspect::{Action, Direction};
 use crate::audit::{Audit, Leg, Timing};
 use crate::batch::join_replies;
 use crate::config::Config;
-use crate::envelope::{Claim, Context, Head, Reply, Transport};
+use crate::envelope::{Context, Head, Reply, Transport, clipped};
 use crate::policy::Denied;
 use crate::policy::inspect::{self as look, Seen};
 use crate::policy::limit::Places;
@@ -134,7 +134,7 @@ impl Pipeline {
         {
             self.sessions.open(session, Arc::clone(exchange));
         }
-        self.remember_client(&cx, head);
+        self.remember_client(&cx, &seen);
         // record, then send
         let timing = Timing { processing: Some(started.elapsed()), upstream: None };
         self.metrics.processing(Direction::ToServer.as_str(), started.elapsed());
@@ -205,8 +205,8 @@ impl Pipeline {
         match head.kind {
             Kind::Request => Some(Arc::new(Exchange {
                 id: self.sessions.next_id(),
-                method: head.method.clone()?,
-                name: head.name.clone(),
+                method: clipped(head.method.as_ref()?),
+                name: head.name.as_ref().map(clipped),
                 rpc_id: head.id.clone()?,
                 started,
                 direction: Direction::ToServer,
@@ -225,16 +225,13 @@ impl Pipeline {
             return Ok(());
         }
         // What the body's redaction replaces is replaced in the headers too: only the rest counts.
-        let replaced = replaced(seen);
+        let replaced = look::replaced(&seen.envelope.raw, &seen.verdict.edits);
         let mut values = Vec::with_capacity(cx.headers.params.len());
         for (_, value) in &cx.headers.params {
             let decoded = era::decode(value).and_then(|v| String::from_utf8(v).ok());
-            let mut text = decoded
+            let text = decoded
                 .ok_or_else(|| Denied::header_mismatch("a parameter header is unreadable"))?;
-            for (from, to) in replaced.iter().filter(|(from, _)| !from.is_empty()) {
-                text = text.replace(&**from, to);
-            }
-            values.push(text);
+            values.push(look::mirror(&text, &replaced).unwrap_or(text));
         }
         look::check_params(&cx.snapshot, &cx.server.name, seen, &values)
     }
@@ -245,7 +242,7 @@ impl Pipeline {
         if seen.verdict.action == Action::Redact {
             let edited = inspect::apply(&seen.envelope.raw, &seen.verdict.edits);
             outgoing.raw = edited.map_err(|e| Denied::undecided(&e.to_string()))?.0.into();
-            outgoing.replaced = replaced(seen);
+            outgoing.replaced = look::replaced(&seen.envelope.raw, &seen.verdict.edits);
         }
         Ok(outgoing)
     }
@@ -264,33 +261,32 @@ impl Pipeline {
     }
 
     /// On transports without a session header, the handshake is remembered as it passes.
-    fn remember_client(&self, cx: &Context, head: &Head) {
-        let (Some(session), Some((name, version)), Claim::None) =
-            (&cx.session, &head.client, &head.claim)
-        else {
-            return;
-        };
-        if head.method.as_deref() == Some("initialize") {
-            let handshake =
-                Handshake { client_name: Some(name.clone()), client_version: version.clone() };
+    fn remember_client(&self, cx: &Context, seen: &Seen) {
+        let begins = seen.envelope.head.method.as_deref() == Some("initialize");
+        if let (Some(session), Some(handshake), true) = (&cx.session, handshake(seen), begins) {
             self.sessions.shake(session, handshake);
         }
     }
 
     /// A new session begins with the answer to its `initialize`.
     fn learn_session(&self, seen: &Seen, reply: &Reply) {
-        let (Some(session), Some((name, version))) = (&reply.session, &seen.envelope.head.client)
-        else {
-            return;
-        };
-        let session = crate::session::digest(session.as_bytes());
-        let handshake =
-            Handshake { client_name: Some(name.clone()), client_version: version.clone() };
-        self.sessions.shake(&session, handshake);
+        if let (Some(session), Some(handshake)) = (&reply.session, handshake(seen)) {
+            self.sessions.shake(&crate::session::digest(session.as_bytes()), handshake);
+        }
     }
 }
 
+/// What a message says of its client, as the record may hold it.
+fn handshake(seen: &Seen) -> Option<Handshake> {
+    let (name, version) = seen.envelope.head.client.as_ref()?;
+    let shown = |text: &Str| clipped(&seen.shown(text));
+    Some(Handshake { client_name: Some(shown(name)), client_version: version.as_ref().map(shown) })
+}
+
 fn check_era(cx: &Context, head: &Head, in_batch: bool) -> Result<(), Denied> {
+    if head.has_long_id() {
+        return Err(Denied::invalid_request("the id is too long"));
+    }
     if in_batch && head.method.as_deref() == Some("initialize") {
         return Err(Denied::invalid_request("initialize can't be part of a batch"));
     }
@@ -299,20 +295,4 @@ fn check_era(cx: &Context, head: &Head, in_batch: bool) -> Result<(), Denied> {
         Transport::Stdio => Ok(()),
         Transport::Http1 | Transport::Http2 => era::check(&cx.headers, head),
     }
-}
-
-/// What the edits replace, unescaped. An edit lies on escape boundaries, so that its text is the
-/// inside of a JSON string.
-fn replaced(seen: &Seen) -> Vec<(Box<str>, Box<str>)> {
-    let unescape = |inner: &[u8]| {
-        let quoted = [b"\"", inner, b"\""].concat();
-        serde_json::from_slice::<Box<str>>(&quoted).unwrap_or_default()
-    };
-    let edits = seen.verdict.edits.iter();
-    edits
-        .map(|edit| {
-            let from = seen.envelope.raw.get(edit.span.start..edit.span.end).unwrap_or_default();
-            (unescape(from), unescape(&edit.replacement))
-        })
-        .collect()
 }

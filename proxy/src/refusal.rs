@@ -15,6 +15,7 @@ use crate::pipeline::Pipeline;
 use crate::policy::inspect::Seen;
 use crate::policy::{Denied, blocked};
 use crate::session::Exchange;
+use crate::telemetry::method_label;
 use crate::upstream::Outgoing;
 
 impl Pipeline {
@@ -45,7 +46,9 @@ impl Pipeline {
         self.audit.received(&cx, &self.sessions, seen, Leg::Client, timing, Some("blocked"));
         let head = &seen.envelope.head;
         let rules = rule_names(&cx, seen);
-        tracing::warn!(server = %cx.server.name, method = head.method.as_deref(), rules = rules.join(","), "blocked on its way to the server");
+        let method = method_label(head.method.as_deref().unwrap_or("none"));
+        let names = rules.join(",");
+        tracing::warn!(server = %cx.server.name, method, rules = names, "blocked on its way to the server");
         match head.kind {
             Kind::Request => {
                 self.count(&cx, head.method.as_deref(), "blocked");

@@ -11,7 +11,7 @@ use inspect::{Action, Direction};
 
 use crate::audit::{Leg, Timing};
 use crate::batch::join;
-use crate::envelope::{Body, Context, Event, Head, Reply};
+use crate::envelope::{Body, Context, Event, Head, Reply, clipped};
 use crate::pipeline::Pipeline;
 use crate::policy::inspect::{self as look, Seen};
 use crate::policy::{BAD_UPSTREAM, Denied, blocked, withhold};
@@ -212,6 +212,9 @@ impl One {
             let message = "this revision has no requests from servers";
             return Err(Denied::new(StatusCode::OK, -32600, "server_request", message));
         }
+        if seen.envelope.head.kind == Kind::Request && seen.envelope.head.has_long_id() {
+            return Err(Denied::invalid_request("the id is too long"));
+        }
         look::decided(&self.cx.snapshot, seen)?;
         Ok(seen.verdict.action)
     }
@@ -232,11 +235,12 @@ impl One {
                     .and_then(|(s, id)| self.pipeline.sessions.close(s, Direction::ToClient, id));
                 mine.cloned().or(kept)
             }
+            Kind::Request if head.has_long_id() => None,
             Kind::Request => {
                 let exchange = Arc::new(Exchange {
                     id: self.pipeline.sessions.next_id(),
-                    method: head.method.clone()?,
-                    name: head.name.clone(),
+                    method: clipped(head.method.as_ref()?),
+                    name: head.name.as_ref().map(clipped),
                     rpc_id: head.id.clone()?,
                     started,
                     direction: Direction::ToClient,

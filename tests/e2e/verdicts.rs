@@ -296,3 +296,33 @@ async fn every_element_of_a_batch_is_judged() {
         .await;
     assert_eq!(answer.status, 400);
 }
+
+#[tokio::test]
+async fn a_secret_in_a_name_is_hidden_wherever_the_name_is_repeated() {
+    let uri = |key: &str| format!("vault://keys/{key}");
+    let mut server = FakeServer::by_hand().await;
+    let gateway = Gateway::before(&server.url).await;
+    let message = modern(request(1, "resources/read", json!({"uri": uri(&key())})));
+    let client = Client::modern(&gateway.url, &message);
+    let asking = tokio::spawn(async move { client.post(&message).await.bytes().await });
+    let asked = server.asked().await;
+    assert_eq!(asked.message()["params"]["uri"], uri(PLACEHOLDER));
+    assert_eq!(asked.headers["mcp-name"], uri(PLACEHOLDER).as_str());
+    asked.result(json!({"resultType": "complete", "contents": []}));
+    asking.await.unwrap();
+    let capture = gateway.capture.clone();
+    let _dir = gateway.stop().await;
+    let rows = rows(&capture);
+    assert!(rows.iter().all(|r| r.name.as_deref() == Some(&uri(PLACEHOLDER))), "{rows:?}");
+    assert!(!on_disk(&capture, key().as_bytes()));
+}
+
+#[tokio::test]
+async fn an_id_is_kept_until_its_answer_comes_so_it_has_a_limit() {
+    let server = echo().await;
+    let gateway = Gateway::before(&server.url).await;
+    let answer = Client::new(&gateway.url).post(&call("i".repeat(2000), "echo", json!({}))).await;
+    assert_eq!(answer.status, 400);
+    assert_eq!(answer.json().await["error"]["code"], -32600);
+    assert_serves(&gateway).await;
+}

@@ -3,13 +3,14 @@
 use std::cell::RefCell;
 
 use bytes::Bytes;
+use capture::Str;
 use inspect::message::{ParseError, ParseLimits, Parser};
 use inspect::scan::{Direction, Scanner, Subject};
-use inspect::{Action, Preset, Verdict};
+use inspect::{Action, Edit, Preset, Verdict};
 
 use super::Denied;
 use crate::config::{Limits, OnError};
-use crate::envelope::{Envelope, Head};
+use crate::envelope::{Envelope, Head, clipped};
 use crate::session::Exchange;
 use crate::snapshot::Snapshot;
 use std::sync::Arc;
@@ -25,6 +26,37 @@ pub struct Seen {
     pub verdict: Verdict,
     /// Whether part of it was not scanned.
     pub truncated: bool,
+    /// What the record must hide, and by what: names and ids repeat parts of the body.
+    pub hidden: Vec<(Box<str>, Box<str>)>,
+}
+
+impl Seen {
+    /// A text out of this message as the record may hold it.
+    pub fn shown(&self, text: &Str) -> Str {
+        mirror(text, &self.hidden).map_or_else(|| text.clone(), Into::into)
+    }
+}
+
+/// A text with the same replacements as the body it repeats a part of; `None` when it has none.
+pub fn mirror(text: &str, replaced: &[(Box<str>, Box<str>)]) -> Option<String> {
+    let here = |(from, _): &&(Box<str>, Box<str>)| !from.is_empty() && text.contains(&**from);
+    let mut found = replaced.iter().filter(here).peekable();
+    found.peek()?;
+    Some(found.fold(text.to_owned(), |text, (from, to)| text.replace(&**from, to)))
+}
+
+/// What edits replace and by what, unescaped. An edit lies on escape boundaries, so that its text
+/// is the inside of a JSON string; of a number it is the digits.
+pub fn replaced(raw: &[u8], edits: &[Edit]) -> Vec<(Box<str>, Box<str>)> {
+    let unescape = |inner: &[u8]| {
+        let quoted = [b"\"", inner, b"\""].concat();
+        serde_json::from_slice::<Box<str>>(&quoted).unwrap_or_default()
+    };
+    let text = |edit: &Edit| {
+        let from = raw.get(edit.span.start..edit.span.end).unwrap_or_default();
+        (unescape(from), unescape(&edit.replacement))
+    };
+    edits.iter().map(text).collect()
 }
 
 struct Worker {
@@ -67,7 +99,7 @@ pub fn read(
             }
         };
         let scanner = &mut worker.scanner;
-        let (head, exchange, verdict, truncated) = worker.parser.parse(&raw, |message| {
+        let (head, mut exchange, verdict, truncated) = worker.parser.parse(&raw, |message| {
             let head = Head::of(message);
             let exchange = find(&head);
             let asked = exchange.as_deref();
@@ -84,7 +116,23 @@ pub fn read(
             let verdict = Verdict::decide(&snapshot.rules, &snapshot.policy, scan, message.raw());
             (head, exchange, verdict, truncated)
         })?;
-        Ok(Seen { envelope: Envelope { raw, head, direction }, exchange, verdict, truncated })
+        let hidden = match verdict.findings.is_empty() {
+            true => Vec::new(),
+            false => replaced(&raw, &verdict.record_edits(&snapshot.rules, &raw)),
+        };
+        if let (Some(asked), true) = (&mut exchange, head.is_request() && !hidden.is_empty()) {
+            let name = head.name.as_deref().and_then(|name| mirror(name, &hidden));
+            if let Some(name) = name {
+                Arc::make_mut(asked).name = Some(clipped(&name.into()));
+            }
+        }
+        Ok(Seen {
+            hidden,
+            envelope: Envelope { raw, head, direction },
+            exchange,
+            verdict,
+            truncated,
+        })
     })
 }
 

@@ -23,6 +23,7 @@ use super::sse::Decoder;
 use super::{Outgoing, Upstream, UpstreamError};
 use crate::config::{Limits, Timeouts};
 use crate::envelope::{Body, Context, Event, Reply};
+use crate::policy::inspect::mirror;
 use crate::snapshot::ServerSpec;
 use crate::{era, tls};
 
@@ -131,8 +132,9 @@ impl HttpUpstream {
         copy(SESSION, theirs.session.as_ref());
         copy(LAST_EVENT_ID, theirs.last_event_id.as_ref());
         copy(METHOD, theirs.method.first());
-        copy(NAME, theirs.name.first());
         let replaced = message.as_ref().map_or(&[][..], |m| &m.replaced);
+        let name = theirs.name.first().map(|name| mirrored(name, replaced)).transpose()?;
+        copy(NAME, name.as_ref());
         mirror_params(&mut headers, cx, replaced)?;
         if message.is_some() {
             headers.insert(CONTENT_TYPE, JSON);
@@ -268,19 +270,27 @@ fn mirror_params(
     replaced: &[(Box<str>, Box<str>)],
 ) -> Result<(), UpstreamError> {
     for (name, value) in &cx.headers.params {
-        let mut value = value.clone();
-        if !replaced.is_empty() {
-            let decoded = era::decode(&value).and_then(|v| String::from_utf8(v).ok());
-            let mut text = decoded.ok_or_else(|| protocol("a parameter header is unreadable"))?;
-            for (from, to) in replaced.iter().filter(|(from, _)| !from.is_empty()) {
-                text = text.replace(&**from, to);
-            }
-            value = era::encode(text.as_bytes())
-                .ok_or_else(|| protocol("a parameter header can't be rewritten"))?;
-        }
+        let value = mirrored(value, replaced)?;
         headers.append(name.clone(), value);
     }
     Ok(())
+}
+
+/// A header that mirrors the body, with the same replacements.
+fn mirrored(
+    value: &HeaderValue,
+    replaced: &[(Box<str>, Box<str>)],
+) -> Result<HeaderValue, UpstreamError> {
+    if replaced.is_empty() {
+        return Ok(value.clone());
+    }
+    let decoded = era::decode(value).and_then(|v| String::from_utf8(v).ok());
+    let text = decoded.ok_or_else(|| protocol("a mirrored header is unreadable"))?;
+    match mirror(&text, replaced) {
+        None => Ok(value.clone()),
+        Some(text) => era::encode(text.as_bytes())
+            .ok_or_else(|| protocol("a mirrored header can't be rewritten")),
+    }
 }
 
 fn protocol(detail: &str) -> UpstreamError {
