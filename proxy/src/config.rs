@@ -245,7 +245,7 @@ pub struct Timeouts {
     pub idle: Period,
     /// One exchange from its first byte to its last.
     pub total: Period,
-    /// Reading a request's headers.
+    /// Reading a request's headers; a kept connection may be silent for as long.
     pub header_read: Period,
     /// Reading a request's body.
     pub body_read: Period,
@@ -352,7 +352,7 @@ impl Default for Timeouts {
             first_byte: Period::secs(120),
             idle: Period::secs(300),
             total: Period::secs(3600),
-            header_read: Period::secs(10),
+            header_read: Period::secs(75),
             body_read: Period::secs(30),
             write: Period::secs(30),
             keep_alive: Period::secs(15),

@@ -282,7 +282,7 @@ pub struct Event {
     pub id: Option<Str>,
     /// The reconnection time in milliseconds.
     pub retry: Option<u64>,
-    /// The event's name, where it is not `message`.
+    /// A server's name for it, where that is not `message`; such an event is no message of MCP.
     pub name: Option<Str>,
     /// The message; none in a priming event.
     pub data: Option<Bytes>,

@@ -78,7 +78,10 @@ impl Relay {
     async fn next(state: Option<Relay>) -> Option<(Result<Event, UpstreamError>, Option<Relay>)> {
         let mut state = state?;
         loop {
-            match state.events.next().await? {
+            let Some(next) = state.events.next().await else {
+                return state.ended().map(|event| (Ok(event), None));
+            };
+            match next {
                 Ok(event) => {
                     if let Some(event) = state.pass(event) {
                         return Some((Ok(event), Some(state)));
@@ -109,8 +112,23 @@ impl Relay {
         }
     }
 
+    /// A stream that ends without the answer, and can't be resumed, would leave the client waiting.
+    fn ended(&mut self) -> Option<Event> {
+        let asked = self.one.exchange.as_ref()?;
+        if self.resumable || &*asked.method == "subscriptions/listen" {
+            return None;
+        }
+        let answer = self.one.broken("the stream ended without the answer");
+        Some(Event { data: Some(answer), ..Event::default() })
+    }
+
     /// The event with what may pass of its message; nothing when nothing is left of it.
     fn pass(&mut self, mut event: Event) -> Option<Event> {
+        if event.name.is_some() {
+            // MCP has no other events than messages: a client would not read it, nor do we.
+            self.one.pipeline.metrics.denied("upstream_protocol");
+            event = Event { id: event.id, is_comment: true, ..Event::default() };
+        }
         self.resumable |= event.id.is_some();
         if let Some(frame) = event.data.take() {
             event.data = self.one.frame(frame).unwrap_or_else(|answer| {

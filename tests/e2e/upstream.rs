@@ -203,3 +203,19 @@ async fn connections_to_a_server_are_kept_and_used_again() {
     }
     assert_eq!(server.connections.load(std::sync::atomic::Ordering::Relaxed), 1);
 }
+
+#[tokio::test]
+async fn a_stream_that_ends_without_the_answer_is_an_error_and_events_of_other_names_do_not_pass() {
+    let server = echo_or(|exchange| {
+        let answer = json!({"jsonrpc": "2.0", "id": exchange.message()["id"], "result": {}});
+        let body = format!("event: elsewhere\ndata: {answer}\n\n");
+        exchange.raw(200, &[("content-type", "text/event-stream")], body);
+    })
+    .await;
+    let gateway = Gateway::before(&server.url).await;
+    let mut events = Client::new(&gateway.url).post(&call(1, "bad", json!({}))).await.events();
+    let answer = events.next().await.unwrap().message();
+    assert_eq!(error(&answer), (&json!(1), 1007));
+    assert_eq!(events.next().await, None);
+    assert_serves(&gateway).await;
+}

@@ -154,7 +154,8 @@ fn count_values(raw: &[u8]) -> usize {
     count
 }
 
-/// simd-json's error in our words; its messages may quote a character of the input, so only its type is told.
+/// simd-json's error in our words. It stops at whole blocks and may quote the input, so the place is asked of serde_json,
+/// which names what it expected and where, and never what it found.
 fn refusal(limits: &ParseLimits, raw: &[u8], error: &simd_json::Error) -> ParseError {
     if let ErrorType::DepthLimitExceeded = error.error() {
         return ParseError::TooDeep { limit: limits.max_depth };
@@ -162,7 +163,13 @@ fn refusal(limits: &ParseLimits, raw: &[u8], error: &simd_json::Error) -> ParseE
     if let Err(bad) = std::str::from_utf8(raw) {
         return ParseError::Utf8 { offset: bad.valid_up_to() };
     }
-    ParseError::Syntax { detail: format!("{:?} near byte {}", error.error(), error.index()) }
+    ParseError::Syntax {
+        detail: match serde_json::from_slice::<serde::de::IgnoredAny>(raw) {
+            Err(place) => place.to_string(),
+            // Well-formed, yet with a number or an escape that no reader agrees on.
+            Ok(_) => format!("{:?}: a number out of range, or a lone surrogate", error.error()),
+        },
+    }
 }
 
 /// Whether a node is a number of nine digits or more before its point.

@@ -19,7 +19,6 @@ pub(super) fn is_opaque(path: &[&str], nodes: &[Node<'_>], parent: Option<usize>
         | ["result", "supportedVersions", _]
         | ["params", "_meta", "progressToken" | "io.modelcontextprotocol/protocolVersion"]
         | ["params" | "result", "_meta", "io.modelcontextprotocol/related-task", "taskId"] => true,
-        [before @ .., "mimeType"] => is_content(before),
         [before @ .., "blob"] => is_content(before),
         [before @ .., "data"] => {
             let kind = parent

@@ -61,6 +61,7 @@ fn opaque_values_are_exempt_only_where_the_protocol_puts_them() {
     assert_eq!(
         paths(&message, &TO_CLIENT),
         [
+            "/result/content/0/mimeType",
             "/result/content/1/data",
             "/result/content/1/text",
             "/result/content/2/resource/uri",

@@ -214,34 +214,32 @@ struct Events {
 
 impl Events {
     async fn next(mut self) -> Option<(Result<Event, UpstreamError>, Events)> {
-        if self.done {
-            return None;
-        }
-        let result = loop {
+        let error = loop {
             match self.decoder.next_event() {
                 Ok(Some(event)) => return Some((Ok(event), self)),
+                Ok(None) if self.done => return None,
                 Ok(None) => {}
-                Err(e) => break Err(e),
+                Err(_) if self.done => return None,
+                Err(e) => break e,
             }
             let idle = Instant::now() + self.idle;
             let until = self.deadline.map_or(idle, |d| d.min(idle));
             match timeout_at(until, self.body.frame()).await {
-                Err(_) => {
-                    break Err(UpstreamError::Timeout { what: "event stream" });
+                Err(_) => break UpstreamError::Timeout { what: "event stream" },
+                Ok(None) => {
+                    self.decoder.finish();
+                    self.done = true;
                 }
-                Ok(None) => break Ok(()),
                 Ok(Some(Ok(frame))) => {
                     if let Some(data) = frame.data_ref() {
                         self.decoder.push(data);
                     }
                 }
-                Ok(Some(Err(e))) => {
-                    break Err(UpstreamError::Closed { detail: e.to_string() });
-                }
+                Ok(Some(Err(e))) => break UpstreamError::Closed { detail: e.to_string() },
             }
         };
         self.done = true;
-        result.err().map(|e| (Err(e), self))
+        Some((Err(error), self))
     }
 }
 
