@@ -21,33 +21,33 @@ use crate::show::time::parse_time;
 /// Exit code: 0 no difference, 1 differences, 2 an error or an incomplete answer.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  wiregate-replay scan ./capture --rules ./my-rules --since 2026-11-21T00:00:00Z",
-    override_usage = "wiregate-replay scan <DIR> <--rules <PATH>...|--recorded|--builtin> [OPTIONS]",
-    group = ArgGroup::new("set").required(true)
+    after_help = "Example:\n  wiregate-replay scan ./capture --builtin --rules ./my-rules --since 2026-11-21T00:00:00Z",
+    override_usage = "wiregate-replay scan <DIR> <--recorded | [--builtin] [--rules <PATH>]...> [OPTIONS]",
+    group = ArgGroup::new("set").required(true).multiple(true)
 )]
 pub(crate) struct Scan {
     /// Capture folder, one of its subfolders, or one Parquet file
     #[arg(value_name = "DIR")]
     dir: PathBuf,
 
-    /// Rule folders or files to judge with
-    #[arg(long, value_name = "PATH", num_args = 1.., group = "set")]
+    /// A rule folder or file to judge with; may be given again
+    #[arg(long, value_name = "PATH", group = "set")]
     rules: Vec<PathBuf>,
 
     /// Judge each row with the rule set recorded with it: the check of the tool itself
-    #[arg(long, group = "set")]
+    #[arg(long, group = "set", conflicts_with_all = ["rules", "builtin"])]
     recorded: bool,
 
-    /// Judge with the rules built into this binary
+    /// Judge with the rules built into this binary; with --rules, with both
     #[arg(long, group = "set")]
     builtin: bool,
 
-    /// With --builtin: these stricter packs as well
-    #[arg(long, value_name = "NAME", num_args = 1.., conflicts_with_all = ["rules", "recorded"])]
+    /// With --builtin: this stricter pack as well; may be given again
+    #[arg(long, value_name = "NAME", requires = "builtin", conflicts_with = "recorded")]
     pack: Vec<String>,
 
-    /// Leave these rules out
-    #[arg(long, value_name = "RULE_ID", num_args = 1..)]
+    /// Leave this rule out; may be given again
+    #[arg(long, value_name = "RULE_ID")]
     without: Vec<String>,
 
     /// Judge under this preset (strict, balanced, audit) instead of the recorded one
@@ -111,11 +111,10 @@ impl Scan {
         if self.recorded {
             return Ok(::scan::scan(&self.dir, RulesFrom::Recorded, &options)?);
         }
-        let sources = if self.builtin {
-            rulefiles::builtin(&self.pack)?
-        } else {
-            rulefiles::load(&self.rules)?
-        };
+        let mut sources = if self.builtin { rulefiles::builtin(&self.pack)? } else { Vec::new() };
+        if !self.rules.is_empty() {
+            sources.extend(rulefiles::load(&self.rules)?);
+        }
         let set = rulefiles::compile(&sources)?;
         if let Some(unknown) = self.without.iter().find(|id| set.find(id).is_none()) {
             return Err(Error::Usage(format!("--without {unknown}: the set has no such rule")));

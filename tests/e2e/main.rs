@@ -9,6 +9,7 @@ mod capture;
 mod face;
 mod input;
 mod relay;
+mod replay;
 mod upstream;
 mod verdicts;
 mod wrap;
