@@ -235,3 +235,42 @@ async fn beyond_loopback_without_keys_it_does_not_start() {
     let server = echo().await;
     assert_serves(&Gateway::before(&server.url).await).await;
 }
+
+#[tokio::test]
+async fn beyond_the_connections_a_new_one_is_closed_and_a_place_comes_free_again() {
+    let server = echo().await;
+    let gateway = Gateway::configured(&server.url, "limits: { connections: 1 }\n").await;
+    let client = Client::new(&gateway.url);
+    let first =
+        client.raw_open(&client.as_bytes("POST", &call(1, "echo", json!({})).to_string())).await;
+    // It is served, so it has its place.
+    within("an answer", first.readable()).await.unwrap();
+    assert_eq!(
+        client.raw(&client.as_bytes("POST", &call(2, "echo", json!({})).to_string())).await,
+        ""
+    );
+    drop(first);
+    let served = async {
+        while client.raw(b"GET / HTTP/1.0\r\nhost: localhost\r\n\r\n").await.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("a place", served).await;
+}
+
+#[tokio::test]
+async fn beyond_the_streams_there_is_a_503_and_calls_are_still_served() {
+    let mut server = FakeServer::by_hand().await;
+    let gateway = Gateway::configured(&server.url, "limits: { streams: 1 }\n").await;
+    let client = Client::new(&gateway.url);
+    let listening = tokio::spawn({
+        let client = client.clone();
+        async move { client.get().await }
+    });
+    let _outlet = server.asked().await.stream(&[]);
+    let _first = listening.await.unwrap();
+    assert_eq!(client.get().await.status, 503);
+    let asking = tokio::spawn(async move { client.post(&call(1, "echo", json!({}))).await.status });
+    server.asked().await.result(json!({"content": []}));
+    assert_eq!(asking.await.unwrap(), 200);
+}

@@ -219,3 +219,21 @@ async fn a_stream_that_ends_without_the_answer_is_an_error_and_events_of_other_n
     assert_eq!(events.next().await, None);
     assert_serves(&gateway).await;
 }
+
+#[tokio::test]
+async fn a_stream_has_a_total_time_and_its_events_a_size() {
+    for (yaml, code) in
+        [("timeouts: { total: 300ms }\n", 1006), ("limits: { sse_event: 1KiB }\n", 1007)]
+    {
+        let mut server = FakeServer::by_hand().await;
+        let gateway = Gateway::configured(&server.url, yaml).await;
+        let client = Client::new(&gateway.url);
+        let asking = tokio::spawn(async move { client.post(&call(1, "slow", json!({}))).await });
+        let mut outlet = server.asked().await.stream(&[]);
+        assert!(outlet.bytes(": alive\n\n").await);
+        assert!(outlet.bytes(format!("data: {}", "x".repeat(2000))).await);
+        let mut events = asking.await.unwrap().events();
+        let answer = events.next().await.unwrap().message();
+        assert_eq!(error(&answer), (&json!(1), code), "{yaml}");
+    }
+}

@@ -326,3 +326,20 @@ async fn an_id_is_kept_until_its_answer_comes_so_it_has_a_limit() {
     assert_eq!(answer.json().await["error"]["code"], -32600);
     assert_serves(&gateway).await;
 }
+
+#[tokio::test]
+async fn what_is_not_seen_whole_is_denied_by_name_unless_the_configuration_lets_it_pass() {
+    for (on_error, denied) in [("block", true), ("allow", false)] {
+        // More findings than a message may have.
+        let server = answering(text(&format!("{} ", key()).repeat(1100))).await;
+        let gateway =
+            Gateway::configured(&server.url, &format!("inspect: {{ on_error: {on_error} }}\n"))
+                .await;
+        let answer = Client::new(&gateway.url).post(&call(1, "read", json!({}))).await.json().await;
+        assert_eq!(answer["error"]["code"] == 1009, denied, "{on_error}");
+        if denied {
+            let said = answer["error"]["message"].as_str().unwrap();
+            assert!(said.contains("policy inspect"), "{said}");
+        }
+    }
+}
