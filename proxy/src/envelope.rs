@@ -239,8 +239,8 @@ pub struct McpHeaders {
     pub name: Vec<HeaderValue>,
     /// `Mcp-Param-*`.
     pub params: Vec<(HeaderName, HeaderValue)>,
-    /// Whether `MCP-Protocol-Version` came more than once.
-    pub repeated_version: bool,
+    /// Whether a header came more than once that says one thing only.
+    pub is_repeated: bool,
 }
 
 impl fmt::Debug for McpHeaders {

@@ -34,7 +34,7 @@ pub fn allows_batch(headers: &McpHeaders) -> bool {
 /// `-32020` when they differ, `-32022` for a revision nobody here speaks, `-32602` for an
 /// incomplete `_meta`, `-32600` for a message the revision does not have.
 pub fn check(headers: &McpHeaders, head: &Head) -> Result<(), Denied> {
-    if headers.repeated_version || headers.method.len() > 1 || headers.name.len() > 1 {
+    if headers.is_repeated || headers.method.len() > 1 || headers.name.len() > 1 {
         return Err(Denied::header_mismatch("an MCP header is there more than once"));
     }
     let header = headers.version.as_ref().map(HeaderValue::as_bytes);

@@ -29,6 +29,8 @@ pub(crate) fn reply(
     sent: Instant,
 ) -> Reply {
     let status = reply.status.map(client_status);
+    // Stateless revisions have no sessions: one that a server mints all the same is not passed on.
+    let session = reply.session.filter(|_| !exchange.as_ref().is_some_and(|e| e.modern));
     let mut one = One { pipeline, cx, exchange: exchange.filter(|_| is_request), sent };
     let body = match reply.body {
         Body::Empty => match status {
@@ -54,7 +56,7 @@ pub(crate) fn reply(
             Body::Stream(stream::unfold(Some(state), Relay::next).boxed())
         }
     };
-    Reply { status, session: reply.session, body }
+    Reply { status, session, body }
 }
 
 /// The status a client may see. A challenge or a redirect is meant for the gateway, not for it.

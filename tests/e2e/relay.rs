@@ -174,7 +174,9 @@ async fn the_stateless_revision_passes_with_its_headers() {
     let mut server = FakeServer::by_hand().await;
     let gateway = Gateway::before(&server.url).await;
     let message = modern(call(1, "echo", json!({"message": "x"})));
-    let client = Client::modern(&gateway.url, &message).with("mcp-param-region", "eu");
+    let client = Client::modern(&gateway.url, &message)
+        .with("mcp-param-region", "eu")
+        .with("mcp-session-id", "stale");
     let asking = tokio::spawn(async move { client.post(&message).await });
     let asked = server.asked().await;
     for (name, value) in [
@@ -185,8 +187,14 @@ async fn the_stateless_revision_passes_with_its_headers() {
     ] {
         assert_eq!(asked.headers[name], value);
     }
-    asked.result(json!({"resultType": "complete", "content": []}));
-    assert_eq!(asking.await.unwrap().status, 200);
+    // This revision has no sessions, whoever may say so.
+    assert!(!asked.headers.contains_key("mcp-session-id"));
+    let result =
+        json!({"jsonrpc": "2.0", "id": 1, "result": {"resultType": "complete", "content": []}});
+    let headers = [("content-type", "application/json"), ("mcp-session-id", "minted")];
+    asked.raw(200, &headers, result.to_string());
+    let answer = asking.await.unwrap();
+    assert_eq!((answer.status, answer.header("mcp-session-id")), (200, ""));
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::sse::{self, Cut};
 use crate::envelope::{Body, Context, McpHeaders, Reply, Transport};
+use crate::era;
 use crate::pipeline::Pipeline;
 use crate::policy::{Denied, FORBIDDEN, LIMIT, NOT_FOUND, auth};
 use crate::session;
@@ -236,16 +237,21 @@ fn context(
 
 fn mcp_headers(headers: &HeaderMap) -> McpHeaders {
     let params = headers.iter().filter(|(name, _)| name.as_str().starts_with(PARAM));
+    let version = headers.get(VERSION).cloned();
+    // Stateless revisions have neither sessions nor resumption: such headers are ignored.
+    let stateless = version.as_ref().is_some_and(|v| era::is_modern(v.as_bytes()));
+    let stateful = |name| headers.get(name).filter(|_| !stateless).cloned();
     McpHeaders {
         accept: headers.get(http::header::ACCEPT).cloned(),
-        version: headers.get(VERSION).cloned(),
-        session: headers.get(SESSION).cloned(),
-        last_event_id: headers.get(LAST_EVENT_ID).cloned(),
+        session: stateful(SESSION),
+        last_event_id: stateful(LAST_EVENT_ID),
+        version,
         method: headers.get_all(METHOD).iter().cloned().collect(),
         name: headers.get_all(NAME).iter().cloned().collect(),
         params: params.map(|(name, value)| (name.clone(), value.clone())).collect(),
-        repeated_version: headers.get_all(VERSION).iter().nth(1).is_some()
-            || headers.get_all(SESSION).iter().nth(1).is_some(),
+        is_repeated: [VERSION, SESSION, LAST_EVENT_ID]
+            .iter()
+            .any(|name| headers.get_all(name).iter().nth(1).is_some()),
     }
 }
 
