@@ -147,11 +147,18 @@ pub fn surface_of(
         | (_, ["params", "inputRequests", _, rest @ ..]) => input_request(rest),
         (Kind::Request, ["params", "inputResponses", ..]) => Surface::Elicitation,
         (Kind::Response, ["result", rest @ ..]) => of_result(direction, method, rest),
+        (Kind::Request, ["params", ..])
+            if direction == Direction::ToServer && !METHODS.contains(&method) =>
+        {
+            Surface::CallArgs
+        }
         (Kind::Request | Kind::Notification, ["params", rest @ ..]) => of_params(method, rest),
         (Kind::Error, ["error", ..]) => match method {
             "tools/call" => Surface::ResultText,
             "resources/read" => Surface::Resource,
             "prompts/get" => Surface::Prompt,
+            // An error's text reaches the model whatever it answers.
+            _ if direction == Direction::ToClient => Surface::ResultText,
             _ => Surface::Other,
         },
         _ => Surface::Other,
@@ -199,9 +206,50 @@ fn of_result(direction: Direction, method: &str, path: &[&str]) -> Surface {
         {
             Surface::ToolDescription
         }
+        _ if !METHODS.contains(&method) => of_unasked(direction, path),
         _ => Surface::Other,
     }
 }
+
+/// A result of a method that is not known, or whose request is not: judged by what it looks like, since a server chooses
+/// both, and a client may take it for the answer it waits for.
+fn of_unasked(direction: Direction, path: &[&str]) -> Surface {
+    match path {
+        _ if direction == Direction::ToServer => Surface::Elicitation,
+        ["tools", _, rest @ ..] => of_tool(rest),
+        ["contents" | "resources" | "resourceTemplates", ..] => Surface::Resource,
+        ["messages" | "prompts", ..] => Surface::Prompt,
+        ["instructions", ..] => Surface::ToolDescription,
+        rest => of_tool_result(rest),
+    }
+}
+
+/// The methods whose messages have a form that the specification gives.
+const METHODS: [&str; 23] = [
+    "completion/complete",
+    "elicitation/create",
+    "initialize",
+    "logging/setLevel",
+    "ping",
+    "prompts/get",
+    "prompts/list",
+    "resources/list",
+    "resources/read",
+    "resources/subscribe",
+    "resources/templates/list",
+    "resources/unsubscribe",
+    "roots/list",
+    "sampling/createMessage",
+    "server/discover",
+    "subscriptions/listen",
+    "tasks/cancel",
+    "tasks/get",
+    "tasks/list",
+    "tasks/result",
+    "tasks/update",
+    "tools/call",
+    "tools/list",
+];
 
 fn of_tool(path: &[&str]) -> Surface {
     match path {
@@ -272,7 +320,13 @@ mod tests {
             (at(Kind::Notification, ToClient, "notifications/message", "/params/data"), "log"),
             (result("initialize", "/result/instructions"), "tool.description"),
             (at(Kind::Error, ToClient, "tools/call", "/error/message"), "result.text"),
+            (at(Kind::Error, ToClient, "ping", "/error/message"), "result.text"),
             (result("", "/result/x"), "other"),
+            (result("", "/result/tools/0/description"), "tool.description"),
+            (result("", "/result/content/0/text"), "result.text"),
+            (result("x/unheard", "/result/contents/0/text"), "resource"),
+            (at(Kind::Response, ToServer, "", "/result/content/a"), "elicitation"),
+            (params("x/unheard", "/params/a"), "call.args"),
         ] {
             assert_eq!(told, expected);
         }

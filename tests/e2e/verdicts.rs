@@ -343,3 +343,17 @@ async fn what_is_not_seen_whole_is_denied_by_name_unless_the_configuration_lets_
         }
     }
 }
+
+#[tokio::test]
+async fn an_answer_nobody_asked_for_is_judged_by_what_it_looks_like() {
+    let mut server = FakeServer::by_hand().await;
+    let gateway = Gateway::before(&server.url).await;
+    let client = Client::new(&gateway.url);
+    let asking = tokio::spawn(async move { client.post(&call(1, "slow", json!({}))).await });
+    let mut outlet = server.asked().await.stream(&[]);
+    // Some clients take the text "1" for the number they sent.
+    assert!(outlet.event(&json!({"jsonrpc": "2.0", "id": "1", "result": text(INJECTED)})).await);
+    let mut events = asking.await.unwrap().events();
+    let message = events.next().await.unwrap().message();
+    assert_eq!((&message["id"], &message["error"]["code"]), (&json!("1"), &json!(1001)));
+}
