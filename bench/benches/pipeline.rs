@@ -48,7 +48,7 @@ fn pipeline(c: &mut Criterion) {
             let server: Arc<dyn Upstream> = Arc::new(Fixed(sample.raw.clone().into()));
             let servers = BTreeMap::from([(spec.name.clone(), server)]);
             let metrics = Arc::new(Metrics::new());
-            let audit = Audit::new(recorder.clone());
+            let audit = Audit::new(recorder.clone(), snapshot.config.capture.on_overflow);
             let pipeline = Arc::new(Pipeline::new(Arc::clone(&snapshot), servers, audit, metrics));
             let cx = Arc::new(Context {
                 snapshot,

@@ -12,15 +12,19 @@ use capture::{Record, Recorder, Str};
 use inspect::Direction;
 use inspect::message::Kind;
 
-use crate::config::Bodies;
+use crate::config::{Bodies, OnOverflow};
 use crate::envelope::{Context, clipped};
 use crate::policy::inspect::Seen;
 use crate::session::{Exchange, Sessions};
+use tokio::runtime::RuntimeFlavor;
+use tokio::task::block_in_place;
 
 /// Hands rows to the recorder, when there is one. Never waits for a disk.
 #[derive(Debug)]
 pub struct Audit {
     recorder: Option<Recorder>,
+    /// Whether a full queue holds up traffic (`on_overflow: block`), and so a thread of the runtime.
+    may_wait: bool,
     epoch: Instant,
 }
 
@@ -53,8 +57,9 @@ pub struct Kept {
 
 impl Audit {
     /// Rows go to `recorder`; without one, nowhere.
-    pub fn new(recorder: Option<Recorder>) -> Audit {
-        Audit { recorder, epoch: Instant::now() }
+    pub fn new(recorder: Option<Recorder>, on_overflow: OnOverflow) -> Audit {
+        let may_wait = on_overflow == OnOverflow::Block;
+        Audit { recorder, may_wait, epoch: Instant::now() }
     }
 
     /// The recorder, for its counts and to close it.
@@ -210,6 +215,21 @@ impl Audit {
         self.hand_over(row);
     }
 
+    /// Records that a client left before its answer came.
+    pub fn gone(&self, cx: &Context, exchange: &Exchange) {
+        if self.recorder.is_none() {
+            return;
+        }
+        let mut row = self.row(cx, Leg::Client, Direction::ToServer);
+        row.kind = Some(word("transport"));
+        row.exchange_id = Some(exchange.id.clone());
+        row.rpc_id = Some(exchange.rpc_id.clone());
+        row.method = Some(exchange.method.clone());
+        row.name.clone_from(&exchange.name);
+        row.deny_reason = Some(word("client_gone"));
+        self.hand_over(row);
+    }
+
     fn row(&self, cx: &Context, leg: Leg, direction: Direction) -> Record {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Record {
@@ -255,9 +275,13 @@ impl Audit {
     }
 
     fn hand_over(&self, row: Record) {
-        if let Some(recorder) = &self.recorder {
-            // A full queue gives the row back; the recorder has counted it and leaves a gap row.
-            let _ = recorder.try_record(row);
+        let Some(recorder) = &self.recorder else { return };
+        let runtime = tokio::runtime::Handle::try_current().map(|runtime| runtime.runtime_flavor());
+        // A full queue gives the row back; the recorder has counted it and leaves a gap row.
+        let offer = || drop(recorder.try_record(row));
+        match (self.may_wait, runtime) {
+            (true, Ok(RuntimeFlavor::MultiThread)) => block_in_place(offer),
+            _ => offer(),
         }
     }
 }

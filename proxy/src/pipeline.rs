@@ -143,7 +143,10 @@ impl Pipeline {
             self.audit.sent(&cx, &self.sessions, &seen, Leg::Upstream, &outgoing.raw, kept);
         }
         let sent = Instant::now();
+        let waiting = seen.exchange.as_ref().filter(|_| head.is_request());
+        let waiting = Waiting { pipeline: &self, cx: &cx, exchange: waiting.cloned() };
         let reply = self.upstream(&cx).call(&cx, outgoing).await;
+        waiting.over();
         self.metrics.upstream(&cx.server.name, sent.elapsed());
         match reply {
             Ok(reply) => {
@@ -272,6 +275,27 @@ impl Pipeline {
     fn learn_session(&self, seen: &Seen, reply: &Reply) {
         if let (Some(session), Some(handshake)) = (&reply.session, handshake(seen)) {
             self.sessions.shake(&crate::session::digest(session.as_bytes()), handshake);
+        }
+    }
+}
+
+/// A request whose server has not answered yet. Dropped then, its client has left.
+struct Waiting<'a> {
+    pipeline: &'a Pipeline,
+    cx: &'a Context,
+    exchange: Option<Arc<Exchange>>,
+}
+
+impl Waiting<'_> {
+    fn over(mut self) {
+        self.exchange = None;
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(exchange) = &self.exchange {
+            self.pipeline.gone(self.cx, exchange);
         }
     }
 }

@@ -131,6 +131,12 @@ impl Pipeline {
         Reply::one(denied.status, answer)
     }
 
+    /// Tells the record, and the count, of a client that left before its answer came.
+    pub(crate) fn gone(&self, cx: &Context, exchange: &Exchange) {
+        self.count(cx, Some(&exchange.method), "error");
+        self.audit.gone(cx, exchange);
+    }
+
     /// Refuses bytes that are no message.
     pub fn refuse_bytes(&self, cx: &Context, frame: &Bytes, denied: &Denied) -> Reply {
         self.metrics.denied(denied.reason);

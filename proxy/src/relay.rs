@@ -52,7 +52,7 @@ pub(crate) fn reply(
             }
         },
         Body::Stream(events) => {
-            let state = Relay { one, events, resumable: false, answered: false };
+            let state = Relay { one, events, resumable: false, answered: false, over: false };
             Body::Stream(stream::unfold(Some(state), Relay::next).boxed())
         }
     };
@@ -74,6 +74,16 @@ struct Relay {
     /// Whether the client can come back for the rest (`Last-Event-ID`).
     resumable: bool,
     answered: bool,
+    /// Whether the server's side of it has ended.
+    over: bool,
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        if let (Some(exchange), false) = (&self.one.exchange, self.over) {
+            self.one.pipeline.gone(&self.one.cx, exchange);
+        }
+    }
 }
 
 impl Relay {
@@ -81,6 +91,7 @@ impl Relay {
         let mut state = state?;
         loop {
             let Some(next) = state.events.next().await else {
+                state.over = true;
                 return state.ended().map(|event| (Ok(event), None));
             };
             match next {
@@ -100,6 +111,7 @@ impl Relay {
                     );
                 }
                 Err(error) => {
+                    state.over = true;
                     tracing::warn!(server = %state.one.cx.server.name, %error, "upstream stream broke");
                     let broken = matches!(error, UpstreamError::Closed { .. });
                     if (state.resumable && broken) || state.answered || state.one.exchange.is_none()

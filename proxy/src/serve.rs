@@ -180,7 +180,7 @@ impl Gateway {
         let pipeline = Arc::new(Pipeline::new(
             Arc::clone(&snapshot),
             upstreams,
-            Audit::new(recorder),
+            Audit::new(recorder, snapshot.config.capture.on_overflow),
             metrics,
         ));
         let stop = CancellationToken::new();

@@ -54,7 +54,8 @@ pub async fn run(options: WrapOptions) -> Result<i32, ServeError> {
     let server = Arc::new(StdioUpstream::new(input, output, limits.stdio_line.bytes(), write));
     let upstream: Arc<dyn Upstream> = Arc::clone(&server) as Arc<dyn Upstream>;
     let upstreams = BTreeMap::from([(spec.name.clone(), upstream)]);
-    let audit = Audit::new(capture.map(|(recorder, _)| recorder));
+    let audit =
+        Audit::new(capture.map(|(recorder, _)| recorder), snapshot.config.capture.on_overflow);
     let pipeline =
         Arc::new(Pipeline::new(Arc::clone(&snapshot), upstreams, audit, Arc::new(Metrics::new())));
     let cx = Arc::new(context(snapshot, spec));

@@ -3,7 +3,7 @@
 use serde_json::json;
 use tests::{Client, FakeServer, Gateway, MODERN, call, modern, request};
 
-use crate::{assert_serves, echo};
+use crate::{assert_serves, echo, rows};
 
 #[tokio::test]
 async fn an_answer_passes_byte_for_byte() {
@@ -210,4 +210,42 @@ async fn a_client_that_leaves_is_told_to_the_server() {
     tests::within("the server to see it", asked.hang()).await;
     let echo = echo().await;
     assert_serves(&Gateway::before(&echo.url).await).await;
+    let capture = gateway.capture.clone();
+    let _dir = gateway.stop().await;
+    let rows = rows(&capture);
+    let left = rows.iter().find(|r| r.deny_reason.as_deref() == Some("client_gone")).unwrap();
+    assert_eq!(
+        (left.kind.as_deref(), &left.exchange_id),
+        (Some("transport"), &rows[0].exchange_id)
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_a_stream_is_recorded_and_one_that_stays_is_not() {
+    let mut server = FakeServer::by_hand().await;
+    let gateway = Gateway::before(&server.url).await;
+    let alive = json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": 1, "progress": 1}});
+    for stays in [false, true] {
+        let client = Client::new(&gateway.url);
+        let asking = tokio::spawn(async move { client.post(&call(1, "slow", json!({}))).await });
+        let mut outlet = server.asked().await.stream(&[]);
+        assert!(outlet.event(&alive).await);
+        let mut events = asking.await.unwrap().events();
+        events.next().await.unwrap();
+        if stays {
+            outlet.event(&json!({"jsonrpc": "2.0", "id": 1, "result": {}})).await;
+            drop(outlet);
+            while events.next().await.is_some() {}
+        } else {
+            drop(events);
+            // The server notices once it writes and nobody takes it.
+            let noticed = async { while outlet.event(&alive).await {} };
+            tests::within("the server to see it", noticed).await;
+        }
+    }
+    let capture = gateway.capture.clone();
+    let _dir = gateway.stop().await;
+    let rows = rows(&capture);
+    let left = rows.iter().filter(|r| r.deny_reason.as_deref() == Some("client_gone"));
+    assert_eq!(left.map(|r| &r.exchange_id).collect::<Vec<_>>(), [&rows[0].exchange_id]);
 }
