@@ -224,8 +224,8 @@ fn of_unasked(direction: Direction, path: &[&str]) -> Surface {
     }
 }
 
-/// The methods whose messages have a form that the specification gives.
-const METHODS: [&str; 23] = [
+/// The requests whose form the specification gives, over all revisions and the tasks extension.
+pub const METHODS: [&str; 23] = [
     "completion/complete",
     "elicitation/create",
     "initialize",

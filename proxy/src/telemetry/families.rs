@@ -2,6 +2,8 @@
 //!
 //! What counts them is [`super::Metrics`].
 
+use inspect::surface::METHODS;
+
 /// A metric as its reference describes it.
 #[derive(Clone, Copy, Debug)]
 pub struct Family {
@@ -76,12 +78,8 @@ pub const FAMILIES: [Family; 17] = [
     family("wiregate_build_info", "info", "version", "The version that runs"),
 ];
 
-/// The methods of the protocol; any other is counted as `other`.
-const METHODS: [&str; 36] = [
-    "completion/complete",
-    "elicitation/create",
-    "initialize",
-    "logging/setLevel",
+/// The notifications of the protocol.
+const NOTIFICATIONS: [&str; 13] = [
     "notifications/cancelled",
     "notifications/elicitation/complete",
     "notifications/initialized",
@@ -95,30 +93,12 @@ const METHODS: [&str; 36] = [
     "notifications/tasks",
     "notifications/tasks/status",
     "notifications/tools/list_changed",
-    "ping",
-    "prompts/get",
-    "prompts/list",
-    "resources/list",
-    "resources/read",
-    "resources/subscribe",
-    "resources/templates/list",
-    "resources/unsubscribe",
-    "roots/list",
-    "sampling/createMessage",
-    "server/discover",
-    "subscriptions/listen",
-    "tasks/cancel",
-    "tasks/get",
-    "tasks/list",
-    "tasks/result",
-    "tasks/update",
-    "tools/call",
-    "tools/list",
 ];
 
 /// The label of a method: itself when the protocol knows it, else `other`.
 pub fn method_label(method: &str) -> &'static str {
-    METHODS.iter().find(|known| **known == method).copied().unwrap_or("other")
+    let mut known = METHODS.iter().chain(&NOTIFICATIONS);
+    known.find(|known| **known == method).copied().unwrap_or("other")
 }
 
 /// The name without the suffix that the encoder adds by the metric's kind.
