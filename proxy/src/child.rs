@@ -33,11 +33,11 @@ impl Child {
     /// Starts a command with its standard input and output piped and its standard error shared.
     ///
     /// # Errors
-    /// When the guard can't be started. A command that can't be is told by its exit status, 127.
+    /// When the guard can't be started. A command that can't be is told on standard error and by
+    /// the exit status.
     pub fn spawn(command: &[OsString]) -> io::Result<(Child, ChildStdin, ChildStdout)> {
-        let mut guard = Command::new(std::env::current_exe()?);
-        guard.arg("exec-child").arg("--parent").arg(std::process::id().to_string()).arg("--");
-        guard.args(command).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut guard = exec_child(&[], command);
+        guard.stdin(Stdio::piped()).stdout(Stdio::piped());
         let (started, start) = mpsc::sync_channel(1);
         let (status, exited) = watch::channel(None);
         // The parent-death signal is bound to the thread that spawns, not to the process: this
@@ -96,17 +96,16 @@ impl Drop for Child {
     }
 }
 
-/// What `wiregate exec-child` runs: the guard when `--parent` is the gateway, and then, with
-/// `last`, the command itself.
+/// What `wiregate exec-child` runs: the guard of a command started for `gateway`, and with `last`
+/// the command itself, started for the guard.
 ///
 /// # Errors
 /// When the command can't be started.
-pub fn exec(parent: u32, last: bool, command: &[OsString]) -> io::Result<i32> {
+pub fn exec(gateway: u32, last: bool, command: &[OsString]) -> io::Result<i32> {
     let signal = if last { Signal::KILL } else { Signal::TERM };
     set_parent_process_death_signal(Some(signal))?;
-    // The parent may have died before the signal was asked for.
-    let own_parent = getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
-    if own_parent != Some(parent) {
+    // The gateway may have died before the signal was asked for.
+    if parent() != Some(gateway) {
         return Ok(1);
     }
     if last {
@@ -115,21 +114,31 @@ pub fn exec(parent: u32, last: bool, command: &[OsString]) -> io::Result<i32> {
         return Err(io::Error::new(error.kind(), format!("{}: {error}", program.display())));
     }
     setpgid(None, None)?;
-    guard(command)
+    guard(gateway, command)
+}
+
+/// This very program as `exec-child`. By the link, not by its path: an upgrade may have put another
+/// file there since this process started.
+fn exec_child(arguments: &[&str], command: &[OsString]) -> Command {
+    let mut own = Command::new("/proc/self/exe");
+    own.arg0("wiregate").arg("exec-child").args(arguments);
+    own.arg("--parent").arg(std::process::id().to_string()).arg("--").args(command);
+    own
+}
+
+fn parent() -> Option<u32> {
+    getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs())
 }
 
 /// Waits for the command, and kills the group when the gateway is gone.
-fn guard(command: &[OsString]) -> io::Result<i32> {
+fn guard(gateway: u32, command: &[OsString]) -> io::Result<i32> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         use tokio::signal::unix::{SignalKind, signal};
         let mut terminated = signal(SignalKind::terminate())?;
         // Ctrl-C in a terminal goes to the gateway alone, which ends the command in order.
         let mut interrupted = signal(SignalKind::interrupt())?;
-        let gateway = getppid();
-        let mut inner = Command::new(std::env::current_exe()?);
-        inner.arg("exec-child").arg("--last").arg("--parent").arg(std::process::id().to_string());
-        inner.arg("--").args(command);
+        let inner = exec_child(&["--last"], command);
         let mut child = tokio::process::Command::from(inner).spawn()?;
         loop {
             tokio::select! {
@@ -137,7 +146,7 @@ fn guard(command: &[OsString]) -> io::Result<i32> {
                 _ = terminated.recv() => {}
                 _ = interrupted.recv() => {}
             }
-            if getppid() != gateway {
+            if parent() != Some(gateway) {
                 kill_process_group(rustix::process::getpgrp(), Signal::KILL)?;
             }
         }

@@ -115,8 +115,7 @@ async fn a_child_that_ignores_everything_is_killed_with_all_it_started() {
     assert!(Command::new("mkfifo").arg(&fifo).status().await.unwrap().success());
     let script = "trap '' TERM; exec 9>\"$0\"; (trap '' TERM; sleep 1000) & echo '{\"jsonrpc\":\"2.0\",\"method\":\"notifications/ready\"}'; cat >/dev/null; while :; do sleep 1000; done";
     for kill in [false, true] {
-        let path = fifo.clone();
-        let alive = tokio::task::spawn_blocking(move || std::fs::read(path));
+        let mut alive = Command::new("cat").arg(&fifo).kill_on_drop(true).spawn().unwrap();
         let mut wrap =
             Wrap::start(&dir.path().join("capture"), &["sh", "-c", script, fifo.to_str().unwrap()])
                 .await;
@@ -127,6 +126,6 @@ async fn a_child_that_ignores_everything_is_killed_with_all_it_started() {
         } else {
             wrap.end().await;
         }
-        within("the last of them to be gone", alive).await.unwrap().unwrap();
+        within("the last of them to be gone", alive.wait()).await.unwrap();
     }
 }
