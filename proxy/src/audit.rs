@@ -1,7 +1,7 @@
 //! What is recorded of a message: the rows of a capture, made from what the pipeline knows.
 //!
-//! Legs are what crossed that wire. Each message has one row with `leg = client`; a row with
-//! `leg = upstream` stands beside it only where the server's side of it differs.
+//! Legs are what crossed that wire. What a client sent or got has one row with `leg = client`; a
+//! row with `leg = upstream` stands beside it, or alone, only where the server's side differs.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -44,6 +44,8 @@ pub struct Timing {
     pub processing: Option<Duration>,
     /// From sending to the first of the answer.
     pub upstream: Option<Duration>,
+    /// The HTTP status that came with it.
+    pub status: Option<u16>,
 }
 
 /// What a recorded body became.
@@ -125,7 +127,9 @@ impl Audit {
         put(
             &mut row,
             match kept {
-                Some(kept) if cx.snapshot.config.capture.bodies == Bodies::Redacted => kept,
+                Some(kept) if cx.snapshot.config.capture.bodies == Bodies::Redacted => {
+                    Kept { length: bytes.len(), ..kept }
+                }
                 _ => raw,
             },
         );
@@ -256,11 +260,12 @@ impl Audit {
         let head = &seen.envelope.head;
         let asked = seen.exchange.as_deref();
         row.kind = Some(word(head.kind.as_str()));
-        row.rpc_id = head.id.as_ref().map(|id| seen.shown(id));
+        row.rpc_id.clone_from(&head.id);
         let shown = |text: &Str| clipped(&seen.shown(text));
         row.method = head.method.as_ref().map(shown).or_else(|| asked.map(|e| e.method.clone()));
         row.name = head.name.as_ref().map(shown).or_else(|| asked.and_then(|e| e.name.clone()));
         row.exchange_id = asked.map(|e| e.id.clone());
+        row.parent_exchange_id = asked.and_then(|e| e.parent.clone());
         row.protocol_version =
             asked.and_then(|e| e.version.clone()).or_else(|| cx.version(Some(head)));
         row.is_error = head.is_answer().then_some(head.is_error || head.kind == Kind::Error);
@@ -327,6 +332,7 @@ fn time(row: &mut Record, direction: Direction, timing: Timing) {
         Direction::ToClient => row.response_processing_us = timing.processing.map(micros),
     }
     row.upstream_us = timing.upstream.map(micros);
+    row.http_status = timing.status.map(i32::from);
 }
 
 /// The words rows are full of, shared instead of allocated for each row.

@@ -23,7 +23,12 @@ pub(crate) fn join_replies(replies: Vec<Reply>) -> Reply {
         let event = |answer| Ok(Event { data: Some(answer), ..Event::default() });
         let first = stream::iter(answers.into_iter().map(event)).boxed();
         let all = first.chain(stream::select_all(streams)).boxed();
-        return Reply { status: Some(StatusCode::OK), session: None, body: Body::Stream(all) };
+        return Reply {
+            status: Some(StatusCode::OK),
+            session: None,
+            body: Body::Stream(all),
+            open_ended: false,
+        };
     }
     if answers.is_empty() {
         return Reply::empty(refused.unwrap_or(StatusCode::ACCEPTED));

@@ -108,7 +108,7 @@ pub async fn run(options: DemoOptions) -> Result<(), DemoError> {
         }
         heard.push(answer);
     }
-    gateway.stop().await;
+    gateway.stop(std::future::pending()).await;
 
     let outcomes = outcomes(&dir)?;
     let report = replay(&dir)?;

@@ -181,7 +181,7 @@ impl Transport {
 }
 
 /// Who sent a message, how, to which server, and the one configuration it is seen under.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Context {
     /// The configuration; loaded once per message (invariant 3).
     pub snapshot: Arc<Snapshot>,
@@ -204,15 +204,20 @@ pub struct Context {
 }
 
 impl Context {
-    /// The revision this message is under, as far as it is known.
+    /// The revision this message is under, as far as it is known. A revision nobody here speaks is
+    /// `other`: it is kept and recorded, and could be any text.
     pub fn version(&self, head: Option<&Head>) -> Option<Str> {
+        let known = |version: &[u8]| {
+            let found = era::REVISIONS.iter().find(|known| known.as_bytes() == version);
+            Some((*found.unwrap_or(&"other")).into())
+        };
         if let Some(Head { claim: Claim::Complete(version), .. }) = head {
-            return Some(version.clone());
+            return known(version.as_bytes());
         }
         if let Some(version) = &self.headers.version {
-            return version.to_str().ok().map(Into::into);
+            return known(version.as_bytes());
         }
-        self.negotiated.get().cloned()
+        known(self.negotiated.get()?.as_bytes())
     }
 
     /// Whether the request is of 2026-07-28 or later by its header.
@@ -263,6 +268,8 @@ pub struct Reply {
     pub session: Option<HeaderValue>,
     /// The message or messages.
     pub body: Body,
+    /// Whether the body is a stream without an end: a subscription.
+    pub open_ended: bool,
 }
 
 /// The body of a [`Reply`].
@@ -293,12 +300,12 @@ pub struct Event {
 impl Reply {
     /// A status without a body.
     pub fn empty(status: StatusCode) -> Reply {
-        Reply { status: Some(status), session: None, body: Body::Empty }
+        Reply { status: Some(status), session: None, body: Body::Empty, open_ended: false }
     }
 
     /// One message under a status.
     pub fn one(status: StatusCode, body: Bytes) -> Reply {
-        Reply { status: Some(status), session: None, body: Body::One(body) }
+        Reply { status: Some(status), session: None, body: Body::One(body), open_ended: false }
     }
 }
 

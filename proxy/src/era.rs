@@ -24,8 +24,8 @@ pub fn is_modern(version: &[u8]) -> bool {
 }
 
 /// Whether a client may send a batch: on 2025-03-26, which has no version header.
-pub fn allows_batch(headers: &McpHeaders) -> bool {
-    headers.version.as_ref().is_none_or(|v| v.as_bytes() == BATCHES.as_bytes())
+pub fn allows_batch(version: Option<&str>) -> bool {
+    version.is_none_or(|version| version == BATCHES)
 }
 
 /// Checks that headers and body are of one revision and say the same.
@@ -41,7 +41,7 @@ pub fn check(headers: &McpHeaders, head: &Head) -> Result<(), Denied> {
     match &head.claim {
         Claim::Complete(version) => modern(headers, head, header, version),
         Claim::Malformed(what) => Err(Denied::invalid_params(what)),
-        Claim::None => legacy(head, header),
+        Claim::None => legacy(head, header, headers.method.first()),
     }
 }
 
@@ -81,7 +81,7 @@ fn modern(
     Ok(())
 }
 
-fn legacy(head: &Head, header: Option<&[u8]>) -> Result<(), Denied> {
+fn legacy(head: &Head, header: Option<&[u8]>, mirror: Option<&HeaderValue>) -> Result<(), Denied> {
     match header {
         None => Ok(()),
         Some(version) if is_modern(version) => match (head.kind, head.method.as_deref()) {
@@ -94,7 +94,7 @@ fn legacy(head: &Head, header: Option<&[u8]>) -> Result<(), Denied> {
             (Kind::Response | Kind::Error, _) => {
                 Err(Denied::invalid_request("this revision has no responses from clients"))
             }
-            (Kind::Notification, _) => Ok(()),
+            (Kind::Notification, method) => mirrored("Mcp-Method", mirror, method, false),
         },
         Some(version) if REVISIONS.iter().any(|known| known.as_bytes() == version) => Ok(()),
         Some(version) => Err(Denied::unsupported_version(&String::from_utf8_lossy(version))),

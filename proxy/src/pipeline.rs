@@ -14,7 +14,7 @@ use inspect::{Action, Direction};
 use crate::audit::{Audit, Leg, Timing};
 use crate::batch::join_replies;
 use crate::config::Config;
-use crate::envelope::{Context, Head, Reply, Transport, clipped};
+use crate::envelope::{Context, Head, McpHeaders, Reply, Transport, clipped};
 use crate::policy::Denied;
 use crate::policy::inspect::{self as look, Seen};
 use crate::policy::limit::Places;
@@ -53,9 +53,8 @@ impl Pipeline {
         metrics: Arc<Metrics>,
     ) -> Pipeline {
         let Config { limits, .. } = &snapshot.config;
-        let run = format!("{:x}", std::process::id());
         Pipeline {
-            sessions: Sessions::new(limits.exchanges, &run),
+            sessions: Sessions::new(limits.exchanges),
             places: Places::new(limits),
             snapshot: ArcSwap::new(snapshot),
             upstreams,
@@ -74,7 +73,7 @@ impl Pipeline {
         let limits = look::parse_limits(&cx.snapshot.config.limits);
         match split_batch(&frame, &limits, cx.snapshot.config.limits.batch) {
             Ok(None) => self.one(cx, frame, false).await,
-            Ok(Some(items)) if era::allows_batch(&cx.headers) => {
+            Ok(Some(items)) if era::allows_batch(cx.version(None).as_deref()) => {
                 let items = items.into_iter().map(|range| frame.slice(range));
                 let calls = items.map(|item| Arc::clone(&self).one(Arc::clone(&cx), item, true));
                 join_replies(join_all(calls).await)
@@ -107,7 +106,7 @@ impl Pipeline {
             .and_then(|()| look::decided(&cx.snapshot, &seen))
             .and_then(|()| self.check_params(&cx, &seen));
         if let Err(denied) = checked {
-            return self.deny(&cx, &seen, &denied, started);
+            return self.deny(&cx, &seen, &denied, started).await;
         }
         self.count_findings(&cx, &seen);
         if seen.verdict.action == Action::Block {
@@ -115,7 +114,7 @@ impl Pipeline {
         }
         let outgoing = match self.outgoing(&seen) {
             Ok(outgoing) => outgoing,
-            Err(denied) => return self.deny(&cx, &seen, &denied, started),
+            Err(denied) => return self.deny(&cx, &seen, &denied, started).await,
         };
         self.forward(cx, seen, outgoing, started).await
     }
@@ -136,21 +135,23 @@ impl Pipeline {
         }
         self.remember_client(&cx, &seen);
         // record, then send
-        let timing = Timing { processing: Some(started.elapsed()), upstream: None };
+        let timing = Timing { processing: Some(started.elapsed()), ..Timing::default() };
         self.metrics.processing(Direction::ToServer.as_str(), started.elapsed());
         let kept = self.audit.received(&cx, &self.sessions, &seen, Leg::Client, timing, None);
         if seen.verdict.action == Action::Redact {
             self.audit.sent(&cx, &self.sessions, &seen, Leg::Upstream, &outgoing.raw, kept);
         }
         let sent = Instant::now();
-        let waiting = seen.exchange.as_ref().filter(|_| head.is_request());
+        // On stdio a call ends with its writing: nobody can leave in between.
+        let waits = head.is_request() && cx.transport != Transport::Stdio;
+        let waiting = seen.exchange.as_ref().filter(|_| waits);
         let waiting = Waiting { pipeline: &self, cx: &cx, exchange: waiting.cloned() };
         let reply = self.upstream(&cx).call(&cx, outgoing).await;
         waiting.over();
         self.metrics.upstream(&cx.server.name, sent.elapsed());
         match reply {
             Ok(reply) => {
-                self.learn_session(&seen, &reply);
+                self.learn_session(&cx, &seen, &reply);
                 relay::reply(self, cx, seen.exchange, head.is_request(), reply, sent)
             }
             Err(error) => {
@@ -169,7 +170,7 @@ impl Pipeline {
     pub async fn listen(self: Arc<Self>, cx: Arc<Context>) -> Reply {
         match self.upstream(&cx).listen(&cx).await {
             Ok(reply) => {
-                let status = reply.status.map_or(200, |s| s.as_u16());
+                let status = reply.status.map_or(200, |s| relay::client_status(s).as_u16());
                 self.audit.transport(&cx, status, None);
                 relay::reply(self, cx, None, false, reply, Instant::now())
             }
@@ -184,7 +185,7 @@ impl Pipeline {
     pub async fn close(self: Arc<Self>, cx: Arc<Context>) -> Reply {
         match self.upstream(&cx).close(&cx).await {
             Ok(reply) => {
-                let status = reply.status.map_or(200, |s| s.as_u16());
+                let status = reply.status.map_or(200, |s| relay::client_status(s).as_u16());
                 self.audit.transport(&cx, status, None);
                 if let (Some(session), true) = (&cx.session, status < 300) {
                     self.sessions.abandon(session);
@@ -215,6 +216,7 @@ impl Pipeline {
                 direction: Direction::ToServer,
                 version: cx.version(Some(head)),
                 modern: cx.is_modern(head),
+                parent: None,
             })),
             Kind::Response | Kind::Error => {
                 self.sessions.close(cx.session.as_ref()?, Direction::ToServer, head.id.as_deref()?)
@@ -224,18 +226,23 @@ impl Pipeline {
     }
 
     fn check_params(&self, cx: &Context, seen: &Seen) -> Result<(), Denied> {
-        if cx.headers.params.is_empty() {
+        let McpHeaders { name, params, .. } = &cx.headers;
+        if name.is_empty() && params.is_empty() {
             return Ok(());
         }
         // What the body's redaction replaces is replaced in the headers too: only the rest counts.
         let replaced = look::replaced(&seen.envelope.raw, &seen.verdict.edits);
-        let mut values = Vec::with_capacity(cx.headers.params.len());
-        for (_, value) in &cx.headers.params {
+        let mut values = Vec::with_capacity(1 + 2 * params.len());
+        for value in name.iter().chain(params.iter().map(|(_, value)| value)) {
             let decoded = era::decode(value).and_then(|v| String::from_utf8(v).ok());
             let text = decoded
-                .ok_or_else(|| Denied::header_mismatch("a parameter header is unreadable"))?;
-            values.push(look::mirror(&text, &replaced).unwrap_or(text));
+                .ok_or_else(|| Denied::header_mismatch("a mirrored header is unreadable"))?;
+            // A name is the body's own, where the revision says so; there it is judged.
+            if seen.envelope.head.name.as_deref() != Some(&*text) {
+                values.push(look::mirror(&text, &replaced).unwrap_or(text));
+            }
         }
+        values.extend(params.iter().map(|(name, _)| name.as_str().to_owned()));
         look::check_params(&cx.snapshot, &cx.server.name, seen, &values)
     }
 
@@ -272,9 +279,10 @@ impl Pipeline {
     }
 
     /// A new session begins with the answer to its `initialize`.
-    fn learn_session(&self, seen: &Seen, reply: &Reply) {
+    fn learn_session(&self, cx: &Context, seen: &Seen, reply: &Reply) {
         if let (Some(session), Some(handshake)) = (&reply.session, handshake(seen)) {
-            self.sessions.shake(&crate::session::digest(session.as_bytes()), handshake);
+            self.sessions
+                .shake(&crate::session::digest(&cx.server.name, session.as_bytes()), handshake);
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::envelope::{Context, Reply, Transport};
 use crate::pipeline::Pipeline;
 use crate::policy::inspect::Seen;
 use crate::policy::{Denied, blocked};
+use crate::relay;
 use crate::session::Exchange;
 use crate::telemetry::method_label;
 use crate::upstream::Outgoing;
@@ -41,8 +42,13 @@ impl Pipeline {
     }
 
     /// Answers a blocked message in the protocol's own terms.
-    pub(crate) async fn block(&self, cx: Arc<Context>, seen: &Seen, started: Instant) -> Reply {
-        let timing = Timing { processing: Some(started.elapsed()), upstream: None };
+    pub(crate) async fn block(
+        self: &Arc<Self>,
+        cx: Arc<Context>,
+        seen: &Seen,
+        started: Instant,
+    ) -> Reply {
+        let timing = Timing { processing: Some(started.elapsed()), ..Timing::default() };
         self.audit.received(&cx, &self.sessions, seen, Leg::Client, timing, Some("blocked"));
         let head = &seen.envelope.head;
         let rules = rule_names(&cx, seen);
@@ -67,40 +73,43 @@ impl Pipeline {
             }
             Kind::Notification => self.unasked(&cx, &denied_by(&rules)),
             Kind::Response | Kind::Error => {
-                // The server waits for this answer: it gets an error in its place.
-                let raw = denied_by(&rules).answer(head.id.as_deref());
-                let exchange = seen.exchange.as_deref();
-                self.audit.answered(
-                    &cx,
-                    Leg::Upstream,
-                    exchange,
-                    &raw,
-                    "blocked",
-                    Timing::default(),
-                );
-                let outgoing =
-                    Outgoing { raw, kind: Kind::Error, open_ended: false, replaced: Vec::new() };
-                match self.upstream(&cx).call(&cx, outgoing).await {
-                    Ok(_) => Reply::empty(StatusCode::ACCEPTED),
-                    Err(error) => self.fail(&cx, None, &Denied::of_upstream(&error)),
-                }
+                self.refuse_answer(cx.clone(), seen, &denied_by(&rules)).await
             }
         }
     }
 
+    /// Gives the server that waits for a client's answer an error in its place.
+    async fn refuse_answer(
+        self: &Arc<Self>,
+        cx: Arc<Context>,
+        seen: &Seen,
+        denied: &Denied,
+    ) -> Reply {
+        let raw = denied.answer(seen.envelope.head.id.as_deref());
+        let exchange = seen.exchange.as_deref();
+        self.audit.answered(&cx, Leg::Upstream, exchange, &raw, denied.reason, Timing::default());
+        match self.upstream(&cx).call(&cx, Outgoing::refusal(raw)).await {
+            Ok(reply) => relay::reply(Arc::clone(self), cx, None, false, reply, Instant::now()),
+            Err(error) => self.fail(&cx, None, &Denied::of_upstream(&error)),
+        }
+    }
+
     /// Refuses a message that was read.
-    pub(crate) fn deny(
-        &self,
-        cx: &Context,
+    pub(crate) async fn deny(
+        self: &Arc<Self>,
+        cx: &Arc<Context>,
         seen: &Seen,
         denied: &Denied,
         started: Instant,
     ) -> Reply {
         let head = &seen.envelope.head;
-        let timing = Timing { processing: Some(started.elapsed()), upstream: None };
+        let timing = Timing { processing: Some(started.elapsed()), ..Timing::default() };
         self.audit.received(cx, &self.sessions, seen, Leg::Client, timing, Some(denied.reason));
         if head.is_request() {
             return self.fail(cx, seen.exchange.as_deref(), denied);
+        }
+        if head.is_answer() {
+            return self.refuse_answer(Arc::clone(cx), seen, denied).await;
         }
         self.unasked(cx, denied)
     }
@@ -114,7 +123,9 @@ impl Pipeline {
         }
         let answer = denied.answer(None);
         self.audit.answered(cx, Leg::Client, None, &answer, denied.reason, Timing::default());
-        Reply::one(denied.status, answer)
+        // The spec wants a status that says no, where there is no id to say it with.
+        let status = if denied.status.is_success() { StatusCode::FORBIDDEN } else { denied.status };
+        Reply::one(status, answer)
     }
 
     /// Answers a request with an error of the gateway's own.
@@ -125,7 +136,7 @@ impl Pipeline {
             if let Some(session) = &cx.session {
                 self.sessions.close(session, Direction::ToClient, &exchange.rpc_id);
             }
-            self.count(cx, Some(&exchange.method), "denied");
+            self.count(cx, Some(&exchange.method), denied.outcome());
         }
         self.audit.answered(cx, Leg::Client, exchange, &answer, denied.reason, Timing::default());
         Reply::one(denied.status, answer)
@@ -133,6 +144,9 @@ impl Pipeline {
 
     /// Tells the record, and the count, of a client that left before its answer came.
     pub(crate) fn gone(&self, cx: &Context, exchange: &Exchange) {
+        if let Some(session) = &cx.session {
+            self.sessions.close(session, Direction::ToClient, &exchange.rpc_id);
+        }
         self.count(cx, Some(&exchange.method), "error");
         self.audit.gone(cx, exchange);
     }

@@ -1,7 +1,7 @@
 //! The way back: what a server sends, read and inspected message by message, as it comes.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
@@ -11,7 +11,7 @@ use inspect::{Action, Direction};
 
 use crate::audit::{Leg, Timing};
 use crate::batch::join;
-use crate::envelope::{Body, Context, Event, Head, Reply, clipped};
+use crate::envelope::{Body, Context, Event, Head, Reply, Transport, clipped};
 use crate::pipeline::Pipeline;
 use crate::policy::inspect::{self as look, Seen};
 use crate::policy::{BAD_UPSTREAM, Denied, blocked, withhold};
@@ -31,36 +31,38 @@ pub(crate) fn reply(
     let status = reply.status.map(client_status);
     // Stateless revisions have no sessions: one that a server mints all the same is not passed on.
     let session = reply.session.filter(|_| !exchange.as_ref().is_some_and(|e| e.modern));
-    let mut one = One { pipeline, cx, exchange: exchange.filter(|_| is_request), sent };
+    let waits = cx.transport != Transport::Stdio;
+    let exchange = exchange.filter(|_| is_request);
+    let open_ended = exchange.as_ref().is_some_and(|e| &*e.method == "subscriptions/listen");
+    let mut one = One { pipeline, cx, exchange, sent, status: reply.status.map(|s| s.as_u16()) };
     let body = match reply.body {
-        Body::Empty => match status {
-            Some(status) if one.exchange.is_some() && status != StatusCode::ACCEPTED => {
-                let theirs = reply.status.map_or(0, |s| s.as_u16());
-                let denied =
-                    one.broken(&format!("the server answered HTTP {theirs} without a message"));
-                let status = if status.is_success() { StatusCode::BAD_GATEWAY } else { status };
-                return Reply { status: Some(status), session: None, body: Body::One(denied) };
-            }
-            _ => Body::Empty,
-        },
-        Body::One(frame) => match one.frame(frame) {
-            Ok(Some(answer)) => Body::One(answer),
-            Ok(None) => Body::Empty,
-            Err(answer) => {
-                let status = status.filter(|s| !s.is_success()).unwrap_or(StatusCode::BAD_GATEWAY);
-                return Reply { status: Some(status), session: None, body: Body::One(answer) };
-            }
-        },
+        Body::Empty => Ok(Body::Empty),
+        Body::One(frame) => one.frame(frame).map(|passed| passed.map_or(Body::Empty, Body::One)),
         Body::Stream(events) => {
-            let state = Relay { one, events, resumable: false, answered: false, over: false };
-            Body::Stream(stream::unfold(Some(state), Relay::next).boxed())
+            let state = Relay { one, events, resumable: false, over: false };
+            let body = Body::Stream(stream::unfold(Some(state), Relay::next).boxed());
+            return Reply { status, session, body, open_ended };
         }
     };
-    Reply { status, session, body }
+    // A reply that is whole and has no answer in it would leave the client waiting.
+    let body = match body {
+        Ok(_) if waits && one.exchange.is_some() => {
+            let theirs = one.status.unwrap_or_default();
+            Err(one.broken(&format!("the server answered HTTP {theirs} without the answer")))
+        }
+        body => body,
+    };
+    match body {
+        Ok(body) => Reply { status, session, body, open_ended: false },
+        Err(answer) => {
+            let status = status.filter(|s| !s.is_success()).unwrap_or(StatusCode::BAD_GATEWAY);
+            Reply::one(status, answer)
+        }
+    }
 }
 
 /// The status a client may see. A challenge or a redirect is meant for the gateway, not for it.
-fn client_status(theirs: StatusCode) -> StatusCode {
+pub(crate) fn client_status(theirs: StatusCode) -> StatusCode {
     match theirs.as_u16() {
         300..=399 | 401 | 407 => StatusCode::BAD_GATEWAY,
         _ => theirs,
@@ -73,14 +75,14 @@ struct Relay {
     events: BoxStream<'static, Result<Event, UpstreamError>>,
     /// Whether the client can come back for the rest (`Last-Event-ID`).
     resumable: bool,
-    answered: bool,
-    /// Whether the server's side of it has ended.
+    /// Whether nothing more is to come.
     over: bool,
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        if let (Some(exchange), false) = (&self.one.exchange, self.over) {
+        // A client that can come back may have gone to do so.
+        if let (Some(exchange), false, false) = (&self.one.exchange, self.over, self.resumable) {
             self.one.pipeline.gone(&self.one.cx, exchange);
         }
     }
@@ -89,7 +91,7 @@ impl Drop for Relay {
 impl Relay {
     async fn next(state: Option<Relay>) -> Option<(Result<Event, UpstreamError>, Option<Relay>)> {
         let mut state = state?;
-        loop {
+        while !state.over {
             let Some(next) = state.events.next().await else {
                 state.over = true;
                 return state.ended().map(|event| (Ok(event), None));
@@ -102,28 +104,29 @@ impl Relay {
                 }
                 Err(error @ UpstreamError::TooLarge { what: "line", .. }) => {
                     // On a channel for all, one line too long is not the end of the others.
-                    tracing::warn!(server = %state.one.cx.server.name, %error, "upstream message dropped");
-                    state.one.pipeline.metrics.denied("upstream_protocol");
-                    state.one.pipeline.audit.transport(
-                        &state.one.cx,
-                        502,
-                        Some("upstream_protocol"),
-                    );
+                    let _ = state.one.unreadable(&Bytes::new(), &error.to_string());
                 }
                 Err(error) => {
                     state.over = true;
-                    tracing::warn!(server = %state.one.cx.server.name, %error, "upstream stream broke");
-                    let broken = matches!(error, UpstreamError::Closed { .. });
-                    if (state.resumable && broken) || state.answered || state.one.exchange.is_none()
-                    {
-                        return Some((Err(error), None));
-                    }
-                    let answer = state.one.fail(&Denied::of_upstream(&error));
-                    let event = Event { data: Some(answer), ..Event::default() };
-                    return Some((Ok(event), None));
+                    return Some((state.broke(error), None));
                 }
             }
         }
+        None
+    }
+
+    /// What a client gets of a stream that broke: an error for the call that waits, or the break.
+    fn broke(&mut self, error: UpstreamError) -> Result<Event, UpstreamError> {
+        let one = &mut self.one;
+        tracing::warn!(server = %one.cx.server.name, %error, "upstream stream broke");
+        let denied = Denied::of_upstream(&error);
+        let resumes = self.resumable && matches!(error, UpstreamError::Closed { .. });
+        if resumes || one.exchange.is_none() {
+            let status = denied.status.as_u16();
+            one.pipeline.audit.transport(&one.cx, status, Some(denied.reason));
+            return Err(error);
+        }
+        Ok(Event { data: Some(one.answer(&denied)), ..Event::default() })
     }
 
     /// A stream that ends without the answer, and can't be resumed, would leave the client waiting.
@@ -138,18 +141,22 @@ impl Relay {
 
     /// The event with what may pass of its message; nothing when nothing is left of it.
     fn pass(&mut self, mut event: Event) -> Option<Event> {
-        if event.name.is_some() {
-            // MCP has no other events than messages: a client would not read it, nor do we.
-            self.one.pipeline.metrics.denied("upstream_protocol");
-            event = Event { id: event.id, is_comment: true, ..Event::default() };
+        if event.name.take().is_some() {
+            // MCP has no other events than messages: a client would not read it. Its id stays.
+            let data = event.data.take().unwrap_or_default();
+            self.one.foreign(&data, "an event of another name");
+        }
+        if self.one.exchange.as_ref().is_some_and(|e| e.modern) {
+            // Stateless revisions have no resumption.
+            (event.id, event.retry) = (None, None);
         }
         self.resumable |= event.id.is_some();
         if let Some(frame) = event.data.take() {
             event.data = self.one.frame(frame).unwrap_or_else(|answer| {
-                self.one.exchange = None;
+                // The client has its answer, such as it is: a second one would be one too many.
+                self.over = true;
                 Some(answer)
             });
-            self.answered |= self.one.exchange.is_none();
         }
         let empty = event.data.is_none() && event.id.is_none() && event.retry.is_none();
         (!empty || event.is_comment).then_some(event)
@@ -163,6 +170,8 @@ struct One {
     /// The request that waits; taken when its answer came.
     exchange: Option<Arc<Exchange>>,
     sent: Instant,
+    /// The HTTP status the reply came with.
+    status: Option<u16>,
 }
 
 impl One {
@@ -170,46 +179,65 @@ impl One {
     fn frame(&mut self, frame: Bytes) -> Result<Option<Bytes>, Bytes> {
         let limits = look::parse_limits(&self.cx.snapshot.config.limits);
         match split_batch(&frame, &limits, self.cx.snapshot.config.limits.batch) {
-            Ok(None) => self.message(frame),
+            Ok(None) => self.message(frame).map_err(|detail| self.broken(&detail)),
             Ok(Some(items)) => {
                 let items: Vec<Bytes> = items.into_iter().map(|range| frame.slice(range)).collect();
-                let passed: Result<Vec<_>, Bytes> =
-                    items.iter().map(|item| self.message(item.clone())).collect();
-                let passed: Vec<Bytes> = passed?.into_iter().flatten().collect();
-                if passed == items {
-                    return Ok(Some(frame));
+                // One bad item does not cost the others.
+                let mut broken = None;
+                let mut passed = Vec::with_capacity(items.len());
+                for item in &items {
+                    match self.message(item.clone()) {
+                        Ok(message) => passed.extend(message),
+                        Err(detail) => broken = Some(detail),
+                    }
                 }
-                Ok((!passed.is_empty()).then(|| join(&passed)))
+                match broken {
+                    Some(detail) if self.exchange.is_some() && passed.is_empty() => {
+                        Err(self.broken(&detail))
+                    }
+                    _ if passed == items => Ok(Some(frame)),
+                    _ => Ok((!passed.is_empty()).then(|| join(&passed))),
+                }
             }
             Err(e) => self.unreadable(&frame, &e.to_string()),
         }
     }
 
-    fn message(&mut self, frame: Bytes) -> Result<Option<Bytes>, Bytes> {
+    /// What passes of one message. For rubbish: nothing when nobody waits, else what is wrong.
+    fn message(&mut self, frame: Bytes) -> Result<Option<Bytes>, String> {
         let started = Instant::now();
         let cx = Arc::clone(&self.cx);
         let (snapshot, server) = (&cx.snapshot, &cx.server.name);
         let find = |head: &Head| self.exchange_of(head, started);
         let seen = match look::read(snapshot, server, frame.clone(), Direction::ToClient, find) {
             Ok(seen) => seen,
-            Err(e) => return self.unreadable(&frame, &e.to_string()),
+            Err(e) => {
+                let detail = e.to_string();
+                self.foreign(&frame, &detail);
+                return if self.exchange.is_some() { Err(not_mcp(&detail)) } else { Ok(None) };
+            }
         };
         let (pipeline, audit) = (&self.pipeline, &self.pipeline.audit);
         let kind = seen.envelope.head.kind;
         pipeline.metrics.message(Direction::ToClient.as_str(), kind.as_str());
         pipeline.count_findings(&cx, &seen);
-        let upstream = seen.envelope.head.is_answer().then(|| self.sent.elapsed());
+        let upstream = self.upstream_time(&seen);
+        let status = self.status;
         let record = |leg, reason| {
-            let timing = Timing { processing: Some(started.elapsed()), upstream };
+            let timing = Timing { processing: Some(started.elapsed()), upstream, status };
             audit.received(&cx, &pipeline.sessions, &seen, leg, timing, reason)
         };
         let id = seen.envelope.head.id.as_deref();
+        let mut outcome = None;
         let passed = match self.decide(&seen) {
             Err(denied) => {
+                outcome = Some(denied.outcome());
+                pipeline.metrics.denied(denied.reason);
                 record(Leg::Upstream, Some(denied.reason));
                 self.instead(&seen, denied.answer(id), denied.reason)
             }
             Ok(Action::Block) => {
+                outcome = Some("blocked");
                 record(Leg::Upstream, Some("blocked"));
                 self.block(&seen)
             }
@@ -218,9 +246,11 @@ impl One {
                     let kept = record(Leg::Upstream, None);
                     let edited = Bytes::from(edited);
                     audit.sent(&cx, &pipeline.sessions, &seen, Leg::Client, &edited, kept);
+                    self.ask(&seen);
                     Some(edited)
                 }
                 Err(e) => {
+                    outcome = Some("denied");
                     record(Leg::Upstream, Some("undecided"));
                     let denied = Denied::undecided(&e.to_string());
                     self.instead(&seen, denied.answer(id), denied.reason)
@@ -228,12 +258,28 @@ impl One {
             },
             Ok(Action::Allow | Action::Flag) => {
                 record(Leg::Client, None);
+                self.ask(&seen);
                 Some(frame)
             }
         };
         pipeline.metrics.processing(Direction::ToClient.as_str(), started.elapsed());
-        self.settle(&seen);
+        self.settle(&seen, outcome);
         Ok(passed)
+    }
+
+    /// How long the server took for an answer: since this call, or since the request it belongs to.
+    fn upstream_time(&self, seen: &Seen) -> Option<Duration> {
+        let asked = seen.exchange.as_ref().filter(|_| seen.envelope.head.is_answer())?;
+        let own = self.exchange.as_ref().is_some_and(|e| e.id == asked.id);
+        Some(if own { self.sent.elapsed() } else { asked.started.elapsed() })
+    }
+
+    /// Remembers a request that goes to the client, so that its answer is judged as such.
+    fn ask(&self, seen: &Seen) {
+        let asked = seen.exchange.as_ref().filter(|_| seen.envelope.head.is_request());
+        if let (Some(session), Some(exchange)) = (&self.cx.session, asked) {
+            self.pipeline.sessions.open(session, Arc::clone(exchange));
+        }
     }
 
     /// What is done with a message; an error for one that goes no further whatever the rules say.
@@ -268,29 +314,24 @@ impl One {
                 mine.cloned().or(kept)
             }
             Kind::Request if head.has_long_id() => None,
-            Kind::Request => {
-                let exchange = Arc::new(Exchange {
-                    id: self.pipeline.sessions.next_id(),
-                    method: clipped(head.method.as_ref()?),
-                    name: head.name.as_ref().map(clipped),
-                    rpc_id: head.id.clone()?,
-                    started,
-                    direction: Direction::ToClient,
-                    version: self.cx.version(None),
-                    modern: false,
-                });
-                if let Some(session) = session {
-                    self.pipeline.sessions.open(session, Arc::clone(&exchange));
-                }
-                Some(exchange)
-            }
+            Kind::Request => Some(Arc::new(Exchange {
+                id: self.pipeline.sessions.next_id(),
+                method: clipped(head.method.as_ref()?),
+                name: head.name.as_ref().map(clipped),
+                rpc_id: head.id.clone()?,
+                started,
+                direction: Direction::ToClient,
+                version: self.cx.version(None),
+                modern: false,
+                parent: self.exchange.as_ref().map(|e| e.id.clone()),
+            })),
             // A notification beside an answer belongs to the same request.
             Kind::Notification => self.exchange.clone(),
         }
     }
 
     /// Marks the request as answered, and learns from a handshake.
-    fn settle(&mut self, seen: &Seen) {
+    fn settle(&mut self, seen: &Seen, outcome: Option<&'static str>) {
         let head = &seen.envelope.head;
         let Some(exchange) = seen.exchange.as_ref().filter(|_| head.is_answer()) else {
             return;
@@ -301,14 +342,10 @@ impl One {
         if &*exchange.method == "initialize"
             && let Some(version) = &head.handshake_version
         {
-            let _ = self.cx.negotiated.set(version.clone());
+            let _ = self.cx.negotiated.set(clipped(version));
         }
         let failed = head.kind == Kind::Error || head.is_error;
-        let outcome = match seen.verdict.action {
-            Action::Block => "blocked",
-            _ if failed => "error",
-            _ => "ok",
-        };
+        let outcome = outcome.unwrap_or(if failed { "error" } else { "ok" });
         self.pipeline.count(&self.cx, Some(&exchange.method), outcome);
     }
 
@@ -360,58 +397,66 @@ impl One {
             Kind::Notification => None,
             Kind::Request => {
                 audit.answered(&self.cx, Leg::Upstream, asked, &answer, reason, Timing::default());
-                if let (Some(session), Some(id)) = (&self.cx.session, &seen.envelope.head.id) {
-                    self.pipeline.sessions.close(session, Direction::ToServer, id);
-                }
-                let outgoing = Outgoing {
-                    raw: answer,
-                    kind: Kind::Error,
-                    open_ended: false,
-                    replaced: Vec::new(),
-                };
-                let (pipeline, cx) = (Arc::clone(&self.pipeline), Arc::clone(&self.cx));
-                tokio::spawn(async move {
-                    if let Err(error) = pipeline.upstream(&cx).call(&cx, outgoing).await {
-                        tracing::warn!(server = %cx.server.name, %error, "the refusal did not reach the server");
-                    }
-                });
+                self.refuse(answer);
                 None
             }
         }
     }
 
+    /// Sends a server the refusal of what it asked; beyond the places for requests, it is dropped.
+    fn refuse(&self, answer: Bytes) {
+        let Ok(place) = self.pipeline.places.request() else {
+            self.pipeline.metrics.denied("over_capacity");
+            return;
+        };
+        let (pipeline, cx) = (Arc::clone(&self.pipeline), Arc::clone(&self.cx));
+        tokio::spawn(async move {
+            let _place = place;
+            if let Err(error) = pipeline.upstream(&cx).call(&cx, Outgoing::refusal(answer)).await {
+                tracing::warn!(server = %cx.server.name, %error, "the refusal did not reach the server");
+            }
+        });
+    }
+
     /// Bytes that are no message: the client that waits gets an error in their place.
     fn unreadable(&mut self, frame: &Bytes, detail: &str) -> Result<Option<Bytes>, Bytes> {
+        self.foreign(frame, detail);
+        if self.exchange.is_none() {
+            return Ok(None);
+        }
+        Err(self.broken(&not_mcp(detail)))
+    }
+
+    /// Records what is no message of MCP.
+    fn foreign(&self, frame: &Bytes, detail: &str) {
         let audit = &self.pipeline.audit;
         audit.unreadable(&self.cx, Leg::Upstream, Direction::ToClient, frame, "upstream_protocol");
         tracing::warn!(server = %self.cx.server.name, detail, "upstream sent no MCP message");
-        if self.exchange.is_none() {
-            self.pipeline.metrics.denied("upstream_protocol");
-            return Ok(None);
-        }
-        Err(self.broken(&format!("the server's answer is not MCP: {detail}")))
+        self.pipeline.metrics.denied("upstream_protocol");
     }
 
     /// The error for an answer that is none.
-    fn broken(&self, message: &str) -> Bytes {
+    fn broken(&mut self, message: &str) -> Bytes {
         let denied =
             Denied::new(StatusCode::BAD_GATEWAY, BAD_UPSTREAM, "upstream_protocol", message);
         self.answer(&denied)
     }
 
-    fn fail(&mut self, denied: &Denied) -> Bytes {
-        let answer = self.answer(denied);
-        self.exchange = None;
-        answer
-    }
-
-    fn answer(&self, denied: &Denied) -> Bytes {
-        let asked = self.exchange.as_deref();
+    /// Answers the request that waits; it waits no longer.
+    fn answer(&mut self, denied: &Denied) -> Bytes {
+        let asked = self.exchange.take();
+        let asked = asked.as_deref();
         let answer = denied.answer(asked.map(|e| &*e.rpc_id));
-        self.pipeline.metrics.denied(denied.reason);
-        self.pipeline.count(&self.cx, asked.map(|e| &*e.method), "denied");
+        if let (Some(session), Some(asked)) = (&self.cx.session, asked) {
+            self.pipeline.sessions.close(session, Direction::ToClient, &asked.rpc_id);
+        }
+        self.pipeline.count(&self.cx, asked.map(|e| &*e.method), denied.outcome());
         let audit = &self.pipeline.audit;
         audit.answered(&self.cx, Leg::Client, asked, &answer, denied.reason, Timing::default());
         answer
     }
+}
+
+fn not_mcp(detail: &str) -> String {
+    format!("the server's answer is not MCP: {detail}")
 }

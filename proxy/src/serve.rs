@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{Admin, AdminState};
 use crate::audit::Audit;
 use crate::config::{self, Config, Listed, Timeouts};
+use crate::downstream::connection::Connection;
 use crate::downstream::http::Front;
 use crate::pipeline::Pipeline;
 use crate::snapshot::Snapshot;
@@ -105,10 +106,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     signals.wait().await;
     tracing::info!("stopping");
     // A second signal ends the wait for exchanges under way.
-    tokio::select! {
-        () = gateway.stop() => {}
-        () = signals.wait() => tracing::warn!("stopped before every exchange ended"),
-    }
+    gateway.stop(signals.wait()).await;
     Ok(())
 }
 
@@ -184,19 +182,27 @@ impl Gateway {
             metrics,
         ));
         let stop = CancellationToken::new();
-        let front = Front::new(Arc::clone(&pipeline), address.ip().is_loopback(), stop.clone());
+        let front = Front::new(Arc::clone(&pipeline), address, stop.clone());
         let accept = Accept { front: Arc::new(front), tls, snapshot, stop: stop.clone() };
         let accepting = tokio::spawn(accept.run(listener));
         state.set_ready(true);
         Ok(Gateway { address, admin, capture, pipeline, state, stop, accepting, timeouts })
     }
 
-    /// Stops accepting, ends streams without an end, lets exchanges end, and closes the capture.
-    pub async fn stop(self) {
+    /// Stops accepting, ends streams without an end, lets exchanges end until `hurry`, and closes
+    /// the capture.
+    pub async fn stop(mut self, hurry: impl Future<Output = ()>) {
         self.state.set_ready(false);
         self.stop.cancel();
         // The accept loop itself waits for connections, no longer than the drain time.
-        let _ = self.accepting.await;
+        tokio::select! {
+            _ = &mut self.accepting => {}
+            () = hurry => {
+                tracing::warn!("stopped before every exchange ended");
+                self.accepting.abort();
+                let _ = self.accepting.await;
+            }
+        }
         close_capture(self.pipeline.audit.recorder(), self.timeouts.drain.get()).await;
     }
 }
@@ -294,6 +300,8 @@ impl Accept {
         if timeout(drain, ended).await.is_err() {
             tracing::warn!("exchanges were cut off at the end of the drain time");
         }
+        // What is cut off is recorded before the capture is closed.
+        connections.shutdown().await;
     }
 
     async fn connection(self: Arc<Self>, stream: TcpStream, place: OwnedSemaphorePermit) {
@@ -316,9 +324,10 @@ impl Accept {
 
     async fn http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: S) {
         let config = &self.snapshot.config;
-        let name = self.front.next_connection();
-        let front = Arc::clone(&self.front);
-        let service = service_fn(move |request| Arc::clone(&front).serve(name.clone(), request));
+        let known = Arc::new(Connection::new(self.front.next_connection()));
+        let (front, this) = (Arc::clone(&self.front), Arc::clone(&known));
+        let service =
+            service_fn(move |request| Arc::clone(&front).serve(Arc::clone(&this), request));
         let mut server = auto::Builder::new(TokioExecutor::new());
         let headers = config.limits.headers.bytes();
         server
@@ -335,11 +344,18 @@ impl Accept {
             .keep_alive_interval(Some(config.timeouts.idle.get()))
             .keep_alive_timeout(config.timeouts.write.get());
         let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
+        let quiet = config.timeouts.header_read.get();
         let result = tokio::select! {
             result = connection.as_mut() => result,
+            () = known.stuck.cancelled() => return,
+            // Nothing was asked in all the time a request's headers may take.
+            () = known.idle(quiet) => return,
             () = self.stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                tokio::select! {
+                    result = connection => result,
+                    () = known.stuck.cancelled() => return,
+                }
             }
         };
         if let Err(error) = result {

@@ -2,6 +2,7 @@
 //! said. On revisions without sessions nothing is kept here: an answer comes with its call.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -9,6 +10,8 @@ use std::time::Instant;
 use capture::Str;
 use inspect::Direction;
 use sha2::{Digest, Sha256};
+
+use crate::snapshot::hex;
 
 /// A request and what its answer will be judged and recorded with.
 #[derive(Clone, Debug)]
@@ -29,12 +32,15 @@ pub struct Exchange {
     pub version: Option<Str>,
     /// Whether that revision is a stateless one.
     pub modern: bool,
+    /// The exchange during which a server asked this.
+    pub parent: Option<Str>,
 }
 
-/// Whose answer it is: the session, the way its request went, and the request's id.
-type Key = (Str, bool, Str);
+/// Whose answer it is: the session, and the request's id.
+type Key = (Str, Str);
 
-/// The open exchanges and handshakes of all sessions, bounded: the oldest make room.
+/// The open exchanges and handshakes of all sessions, bounded: the oldest make room. Requests of
+/// servers have a table of their own, so that none of theirs can push out a client's.
 #[derive(Debug)]
 pub struct Sessions {
     state: Mutex<State>,
@@ -45,10 +51,47 @@ pub struct Sessions {
 
 #[derive(Debug, Default)]
 struct State {
-    exchanges: HashMap<Key, Arc<Exchange>>,
-    order: VecDeque<Key>,
-    handshakes: HashMap<Str, Handshake>,
-    handshake_order: VecDeque<Str>,
+    of_clients: Table<Key, Arc<Exchange>>,
+    of_servers: Table<Key, Arc<Exchange>>,
+    handshakes: Table<Str, Handshake>,
+}
+
+/// A bounded map that forgets its oldest entry first. An entry that is taken out leaves its place
+/// in the order behind, to be skipped: taking out never searches.
+#[derive(Debug)]
+struct Table<K, V> {
+    entries: HashMap<K, (u64, V)>,
+    order: VecDeque<(u64, K)>,
+    next: u64,
+}
+
+impl<K, V> Default for Table<K, V> {
+    fn default() -> Self {
+        Table { entries: HashMap::new(), order: VecDeque::new(), next: 0 }
+    }
+}
+
+impl<K: Clone + Eq + Hash, V> Table<K, V> {
+    fn put(&mut self, key: K, value: V, limit: usize) {
+        self.next += 1;
+        self.entries.insert(key.clone(), (self.next, value));
+        self.order.push_back((self.next, key));
+        while self.entries.len() > limit {
+            let Some((age, oldest)) = self.order.pop_front() else { break };
+            if self.entries.get(&oldest).is_some_and(|(at, _)| *at == age) {
+                self.entries.remove(&oldest);
+            }
+        }
+        // Once as many places are empty as may be full, they go: each is moved once for that.
+        if self.order.len() > 2 * limit + 64 {
+            let entries = &self.entries;
+            self.order.retain(|(age, key)| entries.get(key).is_some_and(|(at, _)| at == age));
+        }
+    }
+
+    fn take(&mut self, key: &K) -> Option<V> {
+        self.entries.remove(key).map(|(_, value)| value)
+    }
 }
 
 /// What a session's `initialize` said of the client.
@@ -61,9 +104,10 @@ pub struct Handshake {
 }
 
 impl Sessions {
-    /// A table for at most `limit` exchanges, and as many handshakes. `run` makes ids of one
-    /// process run differ from another's.
-    pub fn new(limit: usize, run: &str) -> Sessions {
+    /// Tables for at most `limit` exchanges each way, and as many handshakes.
+    pub fn new(limit: usize) -> Sessions {
+        // A new random state for each gateway: in a container every run has the same process id.
+        let run = format!("{:016x}", RandomState::new().hash_one(std::process::id()));
         Sessions { state: Mutex::default(), limit, counter: AtomicU64::new(0), run: run.into() }
     }
 
@@ -73,19 +117,20 @@ impl Sessions {
         format!("x{}-{n:x}", self.run).into()
     }
 
+    /// Names this run of the gateway: no other has the same.
+    pub fn run(&self) -> &str {
+        &self.run
+    }
+
     /// Remembers a request of a session.
     pub fn open(&self, session: &Str, exchange: Arc<Exchange>) {
-        let key =
-            (session.clone(), exchange.direction == Direction::ToServer, exchange.rpc_id.clone());
+        let key = (session.clone(), exchange.rpc_id.clone());
         let mut state = self.lock();
-        if state.exchanges.insert(key.clone(), exchange).is_none() {
-            state.order.push_back(key);
-        }
-        while state.order.len() > self.limit {
-            if let Some(oldest) = state.order.pop_front() {
-                state.exchanges.remove(&oldest);
-            }
-        }
+        let table = match exchange.direction {
+            Direction::ToServer => &mut state.of_clients,
+            Direction::ToClient => &mut state.of_servers,
+        };
+        table.put(key, exchange, self.limit);
     }
 
     /// The request that an answer going in `direction` belongs to; it is closed by that.
@@ -95,42 +140,37 @@ impl Sessions {
         direction: Direction,
         rpc_id: &str,
     ) -> Option<Arc<Exchange>> {
-        let key = (session.clone(), direction == Direction::ToClient, Str::from(rpc_id));
+        let key = (session.clone(), Str::from(rpc_id));
         let mut state = self.lock();
-        let found = state.exchanges.remove(&key)?;
-        // Answers mostly come in the order of their requests, so that the search is short.
-        if let Some(at) = state.order.iter().position(|k| *k == key) {
-            state.order.remove(at);
+        match direction {
+            Direction::ToClient => state.of_clients.take(&key),
+            Direction::ToServer => state.of_servers.take(&key),
         }
-        Some(found)
     }
 
-    /// Every request of a session that still waits for its server.
+    /// Every request of a session that still waits for its server, oldest first.
     pub fn abandon(&self, session: &Str) -> Vec<Arc<Exchange>> {
         let mut state = self.lock();
-        let (gone, kept): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut state.order).into_iter().partition(|key| key.0 == *session);
-        state.order = kept.into();
-        state.handshakes.remove(session);
-        gone.iter().filter_map(|key| state.exchanges.remove(key)).collect()
+        state.of_servers.entries.retain(|key, _| key.0 != *session);
+        state.handshakes.take(session);
+        let mut gone: Vec<(u64, Arc<Exchange>)> = state
+            .of_clients
+            .entries
+            .extract_if(|key, _| key.0 == *session)
+            .map(|(_, e)| e)
+            .collect();
+        gone.sort_unstable_by_key(|(age, _)| *age);
+        gone.into_iter().map(|(_, exchange)| exchange).collect()
     }
 
     /// Remembers what a session's handshake said.
     pub fn shake(&self, session: &Str, handshake: Handshake) {
-        let mut state = self.lock();
-        if state.handshakes.insert(session.clone(), handshake).is_none() {
-            state.handshake_order.push_back(session.clone());
-        }
-        while state.handshake_order.len() > self.limit {
-            if let Some(oldest) = state.handshake_order.pop_front() {
-                state.handshakes.remove(&oldest);
-            }
-        }
+        self.lock().handshakes.put(session.clone(), handshake, self.limit);
     }
 
     /// What a session's handshake said.
     pub fn handshake(&self, session: &Str) -> Option<Handshake> {
-        self.lock().handshakes.get(session).cloned()
+        self.lock().handshakes.entries.get(session).map(|(_, handshake)| handshake.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -139,10 +179,12 @@ impl Sessions {
     }
 }
 
-/// A session's name in captures: 64 bits of a digest, since the id itself opens the session.
-pub fn digest(session: &[u8]) -> Str {
-    let hash = Sha256::digest(session);
-    hash[..8].iter().map(|b| format!("{b:02x}")).collect::<String>().into()
+/// A session's name here and in captures: 64 bits of a digest, since the id itself opens the
+/// session; with its server, since two servers may give out the same id.
+pub fn digest(server: &str, session: &[u8]) -> Str {
+    let hash =
+        Sha256::new().chain_update(server).chain_update([0]).chain_update(session).finalize();
+    hex(&hash[..8]).into()
 }
 
 #[cfg(test)]
@@ -159,12 +201,13 @@ mod tests {
             direction,
             version: None,
             modern: false,
+            parent: None,
         })
     }
 
     #[test]
     fn an_answer_finds_its_request_once_and_only_in_its_own_session_and_direction() {
-        let sessions = Sessions::new(10, "t");
+        let sessions = Sessions::new(10);
         let (a, b) = (Str::from("a"), Str::from("b"));
         let asked = exchange(&sessions, "1", Direction::ToServer);
         sessions.open(&a, Arc::clone(&asked));
@@ -177,7 +220,7 @@ mod tests {
 
     #[test]
     fn the_oldest_exchange_makes_room() {
-        let sessions = Sessions::new(2, "t");
+        let sessions = Sessions::new(2);
         let session = Str::from("s");
         for id in ["1", "2", "3"] {
             sessions.open(&session, exchange(&sessions, id, Direction::ToServer));
@@ -185,5 +228,33 @@ mod tests {
         assert!(sessions.close(&session, Direction::ToClient, "1").is_none());
         assert_eq!(sessions.abandon(&session).len(), 2);
         assert!(sessions.abandon(&session).is_empty());
+    }
+
+    #[test]
+    fn places_left_behind_do_not_add_up() {
+        let sessions = Sessions::new(4);
+        let session = Str::from("s");
+        for n in 0..1000 {
+            let id = n.to_string();
+            sessions.open(&session, exchange(&sessions, &id, Direction::ToServer));
+            assert!(sessions.close(&session, Direction::ToClient, &id).is_some());
+        }
+        assert!(sessions.lock().of_clients.order.len() <= 2 * 4 + 64);
+    }
+
+    #[test]
+    fn a_servers_requests_push_out_no_clients() {
+        let sessions = Sessions::new(2);
+        let session = Str::from("s");
+        sessions.open(&session, exchange(&sessions, "1", Direction::ToServer));
+        for id in ["a", "b", "c"] {
+            sessions.open(&session, exchange(&sessions, id, Direction::ToClient));
+        }
+        assert!(sessions.close(&session, Direction::ToClient, "1").is_some());
+    }
+
+    #[test]
+    fn the_same_id_at_two_servers_is_two_sessions() {
+        assert_ne!(digest("a", b"1"), digest("b", b"1"));
     }
 }

@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use capture::Str;
 use http::StatusCode;
+use tokio::time::timeout;
 
 use crate::audit::Audit;
 use crate::child::{self, Child};
@@ -58,9 +60,9 @@ pub async fn run(options: WrapOptions) -> Result<i32, ServeError> {
         Audit::new(capture.map(|(recorder, _)| recorder), snapshot.config.capture.on_overflow);
     let pipeline =
         Arc::new(Pipeline::new(Arc::clone(&snapshot), upstreams, audit, Arc::new(Metrics::new())));
-    let cx = Arc::new(context(snapshot, spec));
+    let cx = Arc::new(context(pipeline.sessions.run(), snapshot, spec));
 
-    let out = Arc::new(Output::new(tokio::io::stdout()));
+    let out = Arc::new(Output::new(tokio::io::stdout(), write));
     let mut from_server = tokio::spawn({
         let (pipeline, cx, out) = (Arc::clone(&pipeline), Arc::clone(&cx), Arc::clone(&out));
         async move { out.reply(pipeline.listen(cx).await).await }
@@ -70,6 +72,8 @@ pub async fn run(options: WrapOptions) -> Result<i32, ServeError> {
         result = stdio::pump(&pipeline, &cx, tokio::io::stdin(), &out) => result,
         // The child's output ended, or the client takes nothing any more.
         result = &mut from_server => result.unwrap_or_else(|e| Err(std::io::Error::other(e))),
+        // The child ended; something it started may still hold its output open.
+        _ = child.wait() => Ok(()),
         () = signals.wait() => Ok(()),
     };
     if let Err(error) = relayed {
@@ -77,23 +81,34 @@ pub async fn run(options: WrapOptions) -> Result<i32, ServeError> {
     }
     server.hang_up().await;
     let status = child.stop().await;
-    // What the child still wrote is relayed before what it left unanswered is told.
+    // What the child still wrote is relayed before what it left unanswered is told. A client that
+    // takes nothing, or whoever holds the child's output open, does not hold this up for long.
     if !from_server.is_finished() {
-        let _ = from_server.await;
+        tokio::select! {
+            _ = timeout(LAST_WORDS, &mut from_server) => {}
+            () = signals.wait() => {}
+        }
+        from_server.abort();
     }
     let gone =
         Denied::new(StatusCode::BAD_GATEWAY, UNREACHABLE, "upstream_closed", "the server ended");
-    for answer in pipeline.abandon(&cx, &gone) {
-        if out.line(&answer).await.is_err() {
-            break;
+    let unanswered = async {
+        for answer in pipeline.abandon(&cx, &gone) {
+            if out.line(&answer).await.is_err() {
+                break;
+            }
         }
-    }
+    };
+    let _ = timeout(LAST_WORDS, unanswered).await;
     close_capture(pipeline.audit.recorder(), cx.snapshot.config.timeouts.drain.get()).await;
     Ok(status.map_or(0, child::exit_code))
 }
 
-fn context(snapshot: Arc<Snapshot>, server: Arc<ServerSpec>) -> Context {
-    let connection: Str = format!("c{:x}", std::process::id()).into();
+/// How long what a child wrote last may take to reach the client.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+fn context(run: &str, snapshot: Arc<Snapshot>, server: Arc<ServerSpec>) -> Context {
+    let connection: Str = format!("c{run}").into();
     Context {
         snapshot,
         server,

@@ -2,11 +2,11 @@
 //! HTTP/1.1 and HTTP/2, with and without TLS.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use futures::stream::StreamExt;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
@@ -14,10 +14,11 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::connection::{Connection, Held, hold, pump};
 use super::sse::{self, Cut};
 use crate::envelope::{Body, Context, McpHeaders, Reply, Transport};
 use crate::era;
@@ -40,8 +41,8 @@ const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 pub struct Front {
     /// What messages meet.
     pub pipeline: Arc<Pipeline>,
-    /// Whether only this machine can connect.
-    pub on_loopback: bool,
+    /// Where clients connect.
+    pub address: SocketAddr,
     /// Cancelled when the gateway stops: streams without an end are ended.
     pub stop: CancellationToken,
     connections: AtomicU64,
@@ -49,32 +50,30 @@ pub struct Front {
 
 impl Front {
     /// A face for `pipeline`.
-    pub fn new(pipeline: Arc<Pipeline>, on_loopback: bool, stop: CancellationToken) -> Front {
-        Front { pipeline, on_loopback, stop, connections: AtomicU64::new(0) }
+    pub fn new(pipeline: Arc<Pipeline>, address: SocketAddr, stop: CancellationToken) -> Front {
+        Front { pipeline, address, stop, connections: AtomicU64::new(0) }
     }
 
     /// A name for a connection, for the record.
     pub fn next_connection(&self) -> Str {
         let n = self.connections.fetch_add(1, Ordering::Relaxed);
-        format!("c{:x}-{n:x}", std::process::id()).into()
+        format!("c{}-{n:x}", self.pipeline.sessions.run()).into()
     }
 
     /// Answers one HTTP request. Never fails: what goes wrong is an answer.
     pub async fn serve(
         self: Arc<Self>,
-        connection: Str,
+        connection: Arc<Connection>,
         request: Request<Incoming>,
     ) -> Result<Response<ResponseBody>, Infallible> {
         let (parts, body) = request.into_parts();
         let snapshot = self.pipeline.snapshot();
-        Ok(match self.answer(&snapshot, connection, &parts, body).await {
+        Ok(match self.answer(&snapshot, &connection, &parts, body).await {
             Ok(response) => response,
             Err(refused) => {
                 self.pipeline.metrics.denied(refused.denied.reason);
-                if let Some(cx) = &refused.cx {
-                    let status = refused.denied.status.as_u16();
-                    self.pipeline.audit.transport(cx, status, Some(refused.denied.reason));
-                }
+                let status = refused.denied.status.as_u16();
+                self.pipeline.audit.transport(&refused.cx, status, Some(refused.denied.reason));
                 refuse(&refused.denied)
             }
         })
@@ -83,21 +82,24 @@ impl Front {
     async fn answer(
         self: &Arc<Self>,
         snapshot: &Arc<Snapshot>,
-        connection: Str,
+        connection: &Arc<Connection>,
         parts: &Parts,
         body: Incoming,
     ) -> Result<Response<ResponseBody>, Refused> {
-        // route: which server
-        let server = route(snapshot, parts.uri.path())?;
-        let mut cx = context(snapshot, server, connection, parts);
-        let refused = |denied: Denied, cx: Context| Refused { denied, cx: Some(cx) };
+        let busy = connection.busy();
+        let server = route(snapshot, parts.uri.path());
+        let mut cx = context(snapshot, server.as_ref(), connection.name.clone(), parts);
         // auth: a browser's page from elsewhere, then whose key
         let checked = check_size(snapshot, &parts.headers)
-            .and_then(|()| auth::check_origin(snapshot, self.on_loopback, parts))
+            .and_then(|()| auth::check_origin(snapshot, self.address, parts))
             .and_then(|()| auth::authenticate(snapshot, parts));
         match checked {
             Ok(principal) => cx.principal = principal,
-            Err(denied) => return Err(refused(denied, cx)),
+            Err(denied) => return Err(Refused { denied, cx }),
+        }
+        // route: which server; only who may enter is told that there is none
+        if server.is_none() {
+            return Err(Refused { denied: nowhere(snapshot), cx });
         }
         // limit: how much at once
         let places = &self.pipeline.places;
@@ -105,43 +107,52 @@ impl Front {
             Method::GET => places.stream(),
             _ => places.request(),
         };
-        let place = match place {
+        let mut place = match place {
             Ok(place) => place,
-            Err(denied) => return Err(refused(denied, cx)),
+            Err(denied) => return Err(Refused { denied, cx }),
         };
-        let reply = match parts.method {
-            Method::POST => {
-                let frame = match read_body(snapshot, parts, body).await {
-                    Ok(frame) => frame,
-                    Err(denied) => return Err(refused(denied, cx)),
-                };
-                let _inflight = self.pipeline.metrics.inflight();
-                Arc::clone(&self.pipeline).handle(Arc::new(cx), frame).await
-            }
-            Method::GET => Arc::clone(&self.pipeline).listen(Arc::new(cx)).await,
-            Method::DELETE => Arc::clone(&self.pipeline).close(Arc::new(cx)).await,
+        let cx = match parts.method {
+            Method::POST | Method::GET | Method::DELETE => Arc::new(cx),
             _ => {
                 let what = "only POST, GET and DELETE are spoken here";
                 let denied = Denied::new(StatusCode::METHOD_NOT_ALLOWED, FORBIDDEN, "method", what);
-                return Err(refused(denied, cx));
+                return Err(Refused { denied, cx });
             }
         };
-        Ok(self.respond(snapshot, parts, reply, place))
+        let pipeline = Arc::clone(&self.pipeline);
+        let refused = |denied| Refused { denied, cx: Context::clone(&cx) };
+        let reply = match parts.method {
+            Method::GET => pipeline.listen(Arc::clone(&cx)).await,
+            Method::DELETE => pipeline.close(Arc::clone(&cx)).await,
+            _ => {
+                let frame = read_body(snapshot, parts, body).await.map_err(refused)?;
+                let _inflight = self.pipeline.metrics.inflight();
+                pipeline.handle(Arc::clone(&cx), frame).await
+            }
+        };
+        if reply.open_ended {
+            // A subscription is a stream like a GET's, and leaves the place of a request.
+            place = places.stream().map_err(refused)?;
+        }
+        let held = Held { place, busy, open: None };
+        Ok(self.respond(snapshot, connection, parts, reply, held))
     }
 
-    /// A reply as HTTP. The place is kept until the last byte is sent.
+    /// A reply as HTTP. What is held is kept until the last byte is taken.
     fn respond(
         &self,
         snapshot: &Snapshot,
+        connection: &Connection,
         parts: &Parts,
         reply: Reply,
-        place: tokio::sync::OwnedSemaphorePermit,
+        mut held: Held,
     ) -> Response<ResponseBody> {
         let mut headers = HeaderMap::new();
         if let Some(session) = reply.session {
             headers.insert(SESSION, session);
         }
         let mut status = reply.status.unwrap_or(StatusCode::OK);
+        let timeouts = &snapshot.config.timeouts;
         let body = match reply.body {
             Body::Empty => {
                 if status == StatusCode::METHOD_NOT_ALLOWED {
@@ -158,19 +169,18 @@ impl Front {
                 headers.insert(CONTENT_TYPE, EVENTS);
                 headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
                 headers.insert(NO_BUFFERING, HeaderValue::from_static("no"));
-                // A POST's stream may end in its own time while the gateway drains.
-                let stop = match parts.method {
-                    Method::GET => self.stop.clone(),
-                    _ => CancellationToken::new(),
-                };
-                let open = self.pipeline.metrics.stream();
-                let keep_alive = snapshot.config.timeouts.keep_alive.get();
-                let frames = sse::body(events, keep_alive, stop).map(move |frame| {
-                    let _held = (&place, &open);
-                    frame
-                });
+                // A call's stream may end in its own time while the gateway drains.
+                let endless = parts.method == Method::GET || reply.open_ended;
+                let stop = if endless { self.stop.clone() } else { CancellationToken::new() };
+                held.open = Some(self.pipeline.metrics.stream());
+                let frames = sse::body(events, timeouts.keep_alive.get(), stop);
                 StreamBody::new(frames).boxed_unsync()
             }
+        };
+        let body = if parts.version == Version::HTTP_2 && !body.is_end_stream() {
+            pump(body, held, timeouts.write.get(), connection.stuck.clone())
+        } else {
+            hold(body, held)
         };
         let mut response = Response::new(body);
         *response.status_mut() = status;
@@ -182,35 +192,32 @@ impl Front {
 /// A request that went no further, and what is known of it for the record.
 struct Refused {
     denied: Denied,
-    cx: Option<Context>,
-}
-
-impl From<Denied> for Refused {
-    fn from(denied: Denied) -> Refused {
-        Refused { denied, cx: None }
-    }
+    cx: Context,
 }
 
 /// `/mcp` is the only server, `/mcp/NAME` the server of that name.
-fn route(snapshot: &Snapshot, path: &str) -> Result<Arc<ServerSpec>, Denied> {
+fn route(snapshot: &Snapshot, path: &str) -> Option<Arc<ServerSpec>> {
     let servers = &snapshot.servers;
     let found = match path.trim_end_matches('/') {
         "/mcp" if servers.len() == 1 => servers.values().next(),
         path => path.strip_prefix("/mcp/").and_then(|name| servers.get(name)),
     };
-    found.cloned().ok_or_else(|| {
-        let names: Vec<&str> = servers.keys().map(|name| &**name).collect();
-        let message = format!("no server here; there are /mcp/{}", names.join(", /mcp/"));
-        Denied::new(StatusCode::NOT_FOUND, NOT_FOUND, "not_found", message)
-    })
+    found.cloned()
+}
+
+fn nowhere(snapshot: &Snapshot) -> Denied {
+    let names: Vec<&str> = snapshot.servers.keys().map(|name| &**name).collect();
+    let message = format!("no server here; there are /mcp/{}", names.join(", /mcp/"));
+    Denied::new(StatusCode::NOT_FOUND, NOT_FOUND, "not_found", message)
 }
 
 fn context(
     snapshot: &Arc<Snapshot>,
-    server: Arc<ServerSpec>,
+    server: Option<&Arc<ServerSpec>>,
     conn_id: Str,
     parts: &Parts,
 ) -> Context {
+    let server = server.cloned().unwrap_or_else(|| Arc::new(ServerSpec::child("none")));
     let headers = mcp_headers(&parts.headers);
     let http_method = match parts.method {
         Method::POST => "POST",
@@ -220,14 +227,14 @@ fn context(
     };
     Context {
         snapshot: Arc::clone(snapshot),
-        server,
         transport: if parts.version == Version::HTTP_2 {
             Transport::Http2
         } else {
             Transport::Http1
         },
         http_method: Some(http_method.into()),
-        session: headers.session.as_ref().map(|s| session::digest(s.as_bytes())),
+        session: headers.session.as_ref().map(|s| session::digest(&server.name, s.as_bytes())),
+        server,
         headers,
         conn_id,
         principal: None,
@@ -236,22 +243,46 @@ fn context(
 }
 
 fn mcp_headers(headers: &HeaderMap) -> McpHeaders {
-    let params = headers.iter().filter(|(name, _)| name.as_str().starts_with(PARAM));
     let version = headers.get(VERSION).cloned();
-    // Stateless revisions have neither sessions nor resumption: such headers are ignored.
+    // Stateless revisions have neither sessions nor resumption, the others no mirrored headers:
+    // what a revision does not have is ignored, and goes nowhere.
     let stateless = version.as_ref().is_some_and(|v| era::is_modern(v.as_bytes()));
     let stateful = |name| headers.get(name).filter(|_| !stateless).cloned();
+    let mirrors = |name: &HeaderName| stateless && name.as_str().starts_with(PARAM);
+    let all = |name| headers.get_all(name).iter().filter(|_| stateless).cloned().collect();
     McpHeaders {
-        accept: headers.get(http::header::ACCEPT).cloned(),
+        accept: accept(headers),
         session: stateful(SESSION),
         last_event_id: stateful(LAST_EVENT_ID),
         version,
-        method: headers.get_all(METHOD).iter().cloned().collect(),
-        name: headers.get_all(NAME).iter().cloned().collect(),
-        params: params.map(|(name, value)| (name.clone(), value.clone())).collect(),
+        method: all(METHOD),
+        name: all(NAME),
+        params: headers
+            .iter()
+            .filter(|(name, _)| mirrors(name))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
         is_repeated: [VERSION, SESSION, LAST_EVENT_ID]
             .iter()
             .any(|name| headers.get_all(name).iter().nth(1).is_some()),
+    }
+}
+
+/// What a client accepts, in the gateway's words: a header of its own could carry anything.
+fn accept(headers: &HeaderMap) -> Option<HeaderValue> {
+    let all = headers.get_all(http::header::ACCEPT).iter().filter_map(|v| v.to_str().ok());
+    let types = all.flat_map(|v| v.split(',')).map(|v| v.split(';').next().unwrap_or("").trim());
+    let (mut json, mut events, mut any) = (false, false, false);
+    for media in types {
+        any = true;
+        json |= media.eq_ignore_ascii_case("application/json");
+        events |= media.eq_ignore_ascii_case("text/event-stream");
+    }
+    match (any, json, events) {
+        (_, true, false) => Some(JSON),
+        (_, false, true) => Some(EVENTS),
+        (true, false, false) => Some(HeaderValue::from_static("*/*")),
+        _ => None,
     }
 }
 

@@ -1,12 +1,14 @@
 //! A client on standard input and output, one JSON-RPC message a line (spec: transports, stdio).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use crate::envelope::{Body, Context, Reply};
 use crate::lines::{Line, LineReader, as_line};
@@ -15,24 +17,30 @@ use crate::policy::{Denied, LIMIT};
 
 /// Where lines for the client go, one at a time.
 #[derive(Debug)]
-pub struct Output<W>(Mutex<W>);
+pub struct Output<W> {
+    inner: Mutex<W>,
+    write: Duration,
+}
 
 impl<W: AsyncWrite + Unpin> Output<W> {
-    /// Writes to `inner`.
-    pub fn new(inner: W) -> Output<W> {
-        Output(Mutex::new(inner))
+    /// Writes to `inner`, and gives up on a line that is not taken within `write`.
+    pub fn new(inner: W, write: Duration) -> Output<W> {
+        Output { inner: Mutex::new(inner), write }
     }
 
     /// Writes one message as one line.
     ///
     /// # Errors
-    /// When the client is gone.
+    /// When the client is gone, or takes nothing.
     pub async fn line(&self, message: &Bytes) -> std::io::Result<()> {
         let line = as_line(message);
-        let mut out = self.0.lock().await;
-        out.write_all(&line).await?;
-        out.write_all(b"\n").await?;
-        out.flush().await
+        let written = timeout(self.write, async {
+            let mut out = self.inner.lock().await;
+            out.write_all(&line).await?;
+            out.write_all(b"\n").await?;
+            out.flush().await
+        });
+        written.await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
     }
 
     /// Writes whatever a reply holds.

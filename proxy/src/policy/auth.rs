@@ -1,12 +1,15 @@
 //! Who sent it: bearer keys, and the browser's `Host` and `Origin`. OAuth will stand beside.
 
+use std::net::{IpAddr, SocketAddr};
+
+use capture::Str;
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::request::Parts;
+use http::uri::Authority;
 use http::{HeaderValue, StatusCode, Uri};
 
 use super::{Denied, FORBIDDEN, UNAUTHENTICATED};
 use crate::snapshot::Snapshot;
-use capture::Str;
 
 /// The name of the key the request carries; none when no keys are configured.
 ///
@@ -34,37 +37,49 @@ fn bearer(value: &HeaderValue) -> Option<&str> {
 
 /// Refuses what a web page could have a browser send (DNS rebinding; spec: transports, security).
 ///
-/// A listener on loopback answers only to loopback names. Beyond loopback any `Host` passes unless
-/// `allowed_hosts` names some, and an `Origin` passes only when `allowed_origins` names it.
+/// Loopback names, the listener's own address and `allowed_hosts` (a name, with or without its
+/// port) may be a `Host`; beyond loopback any may, unless `allowed_hosts` names some. An `Origin`
+/// must be one of `allowed_origins`, the listener's own, or on a loopback listener a loopback one.
 ///
 /// # Errors
 /// 403 for a `Host` or `Origin` that is not allowed.
-pub fn check_origin(snapshot: &Snapshot, on_loopback: bool, parts: &Parts) -> Result<(), Denied> {
+pub fn check_origin(
+    snapshot: &Snapshot,
+    listener: SocketAddr,
+    parts: &Parts,
+) -> Result<(), Denied> {
     let forbidden = |what| Denied::new(StatusCode::FORBIDDEN, FORBIDDEN, "forbidden_origin", what);
-    let host = match parts.uri.authority() {
-        Some(authority) => Some(authority.host()),
-        None => match parts.headers.get(HOST).map(|h| h.to_str().map(host_of)) {
-            Some(Ok(host)) => Some(host),
-            Some(Err(_)) => return Err(forbidden("Host is not readable")),
-            None => None,
-        },
-    };
+    let own = listener.ip().to_canonical();
+    let on_loopback = own.is_loopback();
     let config = &snapshot.config;
     let listed = |list: &[String], value: &str| list.iter().any(|l| l.eq_ignore_ascii_case(value));
-    let host_ok = match host {
+    let is_own = |host: &str| bare(host).parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical() == own);
+    let mut hosts = Vec::with_capacity(2);
+    for host in parts.headers.get_all(HOST) {
+        hosts.push(host.to_str().map_err(|_| forbidden("Host is not readable"))?);
+    }
+    hosts.extend(parts.uri.authority().map(Authority::as_str));
+    if hosts.windows(2).any(|two| !two[0].eq_ignore_ascii_case(two[1])) {
+        return Err(forbidden("there is more than one Host"));
+    }
+    let host_ok = match hosts.first() {
         None => !on_loopback,
-        Some(host) if listed(&config.allowed_hosts, host) => true,
-        Some(host) if on_loopback => is_loopback(host),
-        Some(_) => config.allowed_hosts.is_empty(),
+        Some(host) => {
+            let name = host_of(host);
+            let named = [*host, name].iter().any(|host| listed(&config.allowed_hosts, host));
+            let open = !on_loopback && config.allowed_hosts.is_empty();
+            named || open || is_loopback(name) || is_own(name)
+        }
     };
     if !host_ok {
         return Err(forbidden("Host is not allowed"));
     }
     for origin in parts.headers.get_all(ORIGIN) {
         let origin = origin.to_str().map_err(|_| forbidden("Origin is not readable"))?;
-        let own = on_loopback
-            && origin.parse::<Uri>().ok().is_some_and(|uri| uri.host().is_some_and(is_loopback));
-        if !own && !listed(&config.allowed_origins, origin) {
+        let uri = origin.parse::<Uri>().ok();
+        let host = uri.as_ref().and_then(Uri::host);
+        let ours = host.is_some_and(|host| is_own(host) || (on_loopback && is_loopback(host)));
+        if !ours && !listed(&config.allowed_origins, origin) {
             return Err(forbidden("Origin is not allowed"));
         }
     }
@@ -79,10 +94,13 @@ fn host_of(host: &str) -> &str {
     }
 }
 
+fn bare(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
 fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")
-        || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        || bare(host).parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 #[cfg(test)]

@@ -121,10 +121,13 @@ pub fn read(
             false => replaced(&raw, &verdict.record_edits(&snapshot.rules, &raw)),
         };
         if let (Some(asked), true) = (&mut exchange, head.is_request() && !hidden.is_empty()) {
-            let name = head.name.as_deref().and_then(|name| mirror(name, &hidden));
-            if let Some(name) = name {
-                Arc::make_mut(asked).name = Some(clipped(&name.into()));
-            }
+            let shown = |text: &Option<Str>| {
+                text.as_deref().and_then(|t| mirror(t, &hidden)).map(|t| clipped(&t.into()))
+            };
+            let (name, method) = (shown(&head.name), shown(&head.method));
+            let asked = Arc::make_mut(asked);
+            asked.name = name.or(asked.name.take());
+            asked.method = method.unwrap_or(Arc::clone(&asked.method));
         }
         Ok(Seen {
             hidden,
@@ -136,37 +139,34 @@ pub fn read(
     })
 }
 
-/// Scans the header values that mirror arguments, for what is not in the body too.
+/// Scans the headers that mirror a message, for what is not in the body too.
 ///
 /// # Errors
-/// When a rule would redact or block: a header has no place for a placeholder.
+/// When a message with it would be redacted or blocked: a header has no place for a placeholder.
 pub fn check_params(
     snapshot: &Snapshot,
     server: &str,
     seen: &Seen,
-    values: &[String],
+    texts: &[String],
 ) -> Result<(), Denied> {
-    let strictest = WORKER.with_borrow_mut(|slot| {
-        let Some(worker) = slot else {
-            return Action::Allow;
-        };
-        let head = &seen.envelope.head;
-        let subject = Subject {
-            direction: Direction::ToServer,
-            server,
-            method: head.method.as_deref(),
-            name: head.name.as_deref(),
-            paranoia: snapshot.policy.paranoia,
-            budget: snapshot.config.inspect.budget.bytes(),
-        };
-        let scan = |value: &String| {
-            worker.scanner.scan_text(&snapshot.rules, value, inspect::Surface::CallArgs, &subject)
-        };
-        let found = values.iter().map(scan).flat_map(|scan| scan.findings);
-        found.map(|f| snapshot.rules.rule(f.rule).action()).max().unwrap_or(Action::Allow)
-    });
-    if strictest >= Action::Redact && snapshot.policy.preset != Preset::Audit {
-        return Err(Denied::header_mismatch("a parameter header holds what the body does not"));
+    let head = &seen.envelope.head;
+    let subject = Subject {
+        direction: Direction::ToServer,
+        server,
+        method: head.method.as_deref(),
+        name: head.name.as_deref(),
+        paranoia: snapshot.policy.paranoia,
+        budget: snapshot.config.inspect.budget.bytes(),
+    };
+    let mut scanner = Scanner::new();
+    for text in texts {
+        let surface = inspect::Surface::CallArgs;
+        let scan = scanner.scan_text(&snapshot.rules, text, surface, &subject);
+        let unseen = scan.truncated;
+        let verdict = Verdict::decide(&snapshot.rules, &snapshot.policy, scan, text.as_bytes());
+        if verdict.action >= Action::Redact || (unseen && snapshot.policy.preset != Preset::Audit) {
+            return Err(Denied::header_mismatch("a header holds what the body does not"));
+        }
     }
     Ok(())
 }

@@ -72,6 +72,10 @@ impl Denied {
             "unsupported_version",
             "unsupported protocol version",
         );
+        // What is not shaped like a revision is not repeated: it is kept in records.
+        let shaped =
+            requested.len() == 10 && requested.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+        let requested = if shaped { requested } else { "not a revision" };
         denied.data = Some(json!({ "supported": era::REVISIONS, "requested": requested }));
         denied
     }
@@ -100,6 +104,11 @@ impl Denied {
     /// What a message gets that could not be inspected in full.
     pub fn undecided(why: &str) -> Denied {
         Denied::new(StatusCode::OK, UNDECIDED, "undecided", format!("policy inspect: {why}"))
+    }
+
+    /// How a request that got this is counted: servers' failures are errors, the rest refusals.
+    pub fn outcome(&self) -> &'static str {
+        if self.reason.starts_with("upstream") { "error" } else { "denied" }
     }
 
     /// What bytes get that are no message.

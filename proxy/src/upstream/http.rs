@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt};
 use http::header::{
     ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
 };
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body as _, Incoming};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -130,12 +130,21 @@ impl HttpUpstream {
         };
         copy(VERSION, theirs.version.as_ref());
         copy(SESSION, theirs.session.as_ref());
-        copy(LAST_EVENT_ID, theirs.last_event_id.as_ref());
-        copy(METHOD, theirs.method.first());
+        if method == Method::GET {
+            copy(LAST_EVENT_ID, theirs.last_event_id.as_ref());
+        }
+        // The headers that mirror a message go with that message, not with a refusal sent for it.
+        let mirrors =
+            message.as_ref().is_some_and(|m| matches!(m.kind, Kind::Request | Kind::Notification));
+        if mirrors {
+            copy(METHOD, theirs.method.first());
+        }
         let replaced = message.as_ref().map_or(&[][..], |m| &m.replaced);
-        let name = theirs.name.first().map(|name| mirrored(name, replaced)).transpose()?;
-        copy(NAME, name.as_ref());
-        mirror_params(&mut headers, cx, replaced)?;
+        if mirrors {
+            let name = theirs.name.first().map(|name| mirrored(name, replaced)).transpose()?;
+            copy(NAME, name.as_ref());
+            mirror_params(&mut headers, cx, replaced)?;
+        }
         if message.is_some() {
             headers.insert(CONTENT_TYPE, JSON);
         }
@@ -175,19 +184,27 @@ impl HttpUpstream {
 
     async fn collect(
         &self,
-        body: Incoming,
+        mut body: Incoming,
         deadline: Option<Instant>,
     ) -> Result<Bytes, UpstreamError> {
-        let whole = Limited::new(body, self.max_body).collect();
-        let deadline = deadline.unwrap_or_else(|| Instant::now() + self.idle);
-        let collected = timeout_at(deadline.min(Instant::now() + self.idle), whole).await;
-        match collected {
-            Err(_) => Err(UpstreamError::Timeout { what: "body" }),
-            Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(e)) if e.is::<LengthLimitError>() => {
-                Err(UpstreamError::TooLarge { what: "answer", limit: self.max_body })
+        let mut whole = BytesMut::new();
+        loop {
+            let idle = Instant::now() + self.idle;
+            let frame = timeout_at(deadline.map_or(idle, |d| d.min(idle)), body.frame()).await;
+            let data = match frame {
+                Err(_) => return Err(UpstreamError::Timeout { what: "body" }),
+                Ok(None) => return Ok(whole.freeze()),
+                Ok(Some(Err(e))) => return Err(UpstreamError::Closed { detail: e.to_string() }),
+                Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+            };
+            if whole.len() + data.len() > self.max_body {
+                return Err(UpstreamError::TooLarge { what: "answer", limit: self.max_body });
             }
-            Ok(Err(e)) => Err(UpstreamError::Closed { detail: e.to_string() }),
+            if whole.is_empty() && body.is_end_stream() {
+                // All of it in one piece: it is not copied.
+                return Ok(data);
+            }
+            whole.extend_from_slice(&data);
         }
     }
 

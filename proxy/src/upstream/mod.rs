@@ -52,6 +52,11 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
+    /// An error of the gateway's own, in place of an answer.
+    pub fn refusal(raw: Bytes) -> Outgoing {
+        Outgoing { raw, kind: Kind::Error, open_ended: false, replaced: Vec::new() }
+    }
+
     /// A message that goes as it came.
     pub fn intact(raw: Bytes, head: &Head) -> Outgoing {
         let open_ended = head.method.as_deref() == Some("subscriptions/listen");
@@ -63,7 +68,7 @@ impl Outgoing {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UpstreamError {
-    /// No connection: nothing was sent, a retry is safe.
+    /// No connection: nothing was sent.
     #[error("the server can't be reached: {detail}")]
     Unreachable {
         /// What the system said; no content.
@@ -95,13 +100,6 @@ pub enum UpstreamError {
         /// The configured limit in bytes.
         limit: usize,
     },
-}
-
-impl UpstreamError {
-    /// Whether nothing can have reached the server.
-    pub fn retry_is_safe(&self) -> bool {
-        matches!(self, UpstreamError::Unreachable { .. })
-    }
 }
 
 /// The server of a name nobody configured. Routing refuses such a name before it comes to this.

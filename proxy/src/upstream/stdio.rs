@@ -100,7 +100,8 @@ impl Upstream for StdioUpstream {
                     Err(e) => Some((Err(UpstreamError::Closed { detail: e.to_string() }), None)),
                 }
             });
-            Ok(Reply { status: None, session: None, body: Body::Stream(events.boxed()) })
+            let body = Body::Stream(events.boxed());
+            Ok(Reply { status: None, session: None, body, open_ended: true })
         })
     }
 }
