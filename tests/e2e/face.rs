@@ -274,3 +274,92 @@ async fn beyond_the_streams_there_is_a_503_and_calls_are_still_served() {
     server.asked().await.result(json!({"content": []}));
     assert_eq!(asking.await.unwrap(), 200);
 }
+
+#[tokio::test]
+async fn a_connection_on_which_nothing_is_asked_is_closed() {
+    let server = echo().await;
+    let gateway = Gateway::configured(&server.url, "timeouts: { header_read: 200ms }\n").await;
+    let client = Client::new(&gateway.url);
+    // Nothing; what could become either protocol; HTTP/2 and then silence.
+    for opening in ["", "P", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"] {
+        client.raw(opening.as_bytes()).await;
+    }
+    assert_serves(&gateway).await;
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_over_http2_is_cut_and_its_place_comes_free() {
+    // More than fits into any buffer on the way.
+    let text = "x".repeat(200_000);
+    let server = FakeServer::start(move |exchange| {
+        exchange.result(json!({"content": [{"type": "text", "text": text}]}));
+    })
+    .await;
+    let yaml = "timeouts: { write: 200ms }\nlimits: { concurrent_requests: 1 }\n";
+    let gateway = Gateway::configured(&server.url, yaml).await;
+    let stream = TcpStream::connect(address(&gateway.url)).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(0)
+        .handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    let connection = tokio::spawn(connection);
+    let request = Request::post(&gateway.url)
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from(call(1, "read", json!({})).to_string())))
+        .unwrap();
+    let answer = within("the head of an answer", sender.send_request(request)).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    within("the cut", connection).await.unwrap().unwrap_err();
+    let other = Client::new(&gateway.url).post(&call(2, "read", json!({}))).await;
+    assert_eq!(other.status, 200);
+}
+
+#[tokio::test]
+async fn a_subscription_is_a_stream_and_does_not_hold_up_a_stop() {
+    let mut server = FakeServer::by_hand().await;
+    let gateway = Gateway::configured(&server.url, "limits: { concurrent_requests: 1 }\n").await;
+    let message =
+        tests::modern(tests::request(1, "subscriptions/listen", json!({"notifications": {}})));
+    let client = Client::modern(&gateway.url, &message);
+    let listening = tokio::spawn(async move { client.post(&message).await });
+    let _outlet = server.asked().await.stream(&[]);
+    let mut events = listening.await.unwrap().events();
+    // It left the one place of a request.
+    let client = Client::new(&gateway.url);
+    let asking = tokio::spawn(async move { client.post(&call(2, "echo", json!({}))).await.status });
+    server.asked().await.result(json!({"content": []}));
+    assert_eq!(asking.await.unwrap(), 200);
+    assert!(within("the stop", gateway.stop()).await.1.success());
+    assert_eq!(events.next().await, None);
+}
+
+#[tokio::test]
+async fn hosts_are_names_with_or_without_a_port_and_never_two() {
+    let server = echo().await;
+    let gateway = Gateway::configured(
+        &server.url,
+        "allowed_hosts: [\"mcp.example.com:8443\", other.example.com]\n",
+    )
+    .await;
+    for (host, status) in [
+        ("mcp.example.com:8443", 200),
+        ("mcp.example.com", 403),
+        ("other.example.com", 200),
+        ("other.example.com:1", 200),
+        ("evil.example.com", 403),
+    ] {
+        let client = Client::new(&gateway.url).with("host", host);
+        let answer = client.post(&call(1, "echo", json!({}))).await;
+        assert_eq!(answer.status, status, "{host}");
+    }
+    let client = Client::new(&gateway.url);
+    let two = String::from_utf8(client.as_bytes("POST", "")).unwrap();
+    let two = two.replacen("host: ", "connection: close\r\nhost: evil.example.com\r\nhost: ", 1);
+    assert!(client.raw(two.as_bytes()).await.starts_with("HTTP/1.1 403"));
+    // Who may not enter is not told which servers there are.
+    let strange = Client::new(&gateway.url.replace("/mcp", "/x")).with("host", "evil.example.com");
+    let answer = strange.post(&call(1, "echo", json!({}))).await;
+    assert_eq!(answer.status, 403);
+    assert!(!String::from_utf8_lossy(&answer.bytes().await).contains("upstream"));
+}

@@ -237,3 +237,31 @@ async fn a_stream_has_a_total_time_and_its_events_a_size() {
         assert_eq!(error(&answer), (&json!(1), code), "{yaml}");
     }
 }
+
+#[tokio::test]
+async fn a_reply_that_is_not_the_answer_is_a_502() {
+    for reply in [
+        json!({"jsonrpc": "2.0", "id": 99, "result": {}}),
+        json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {}}),
+    ] {
+        let answer = reply.clone();
+        let server = echo_or(move |exchange| exchange.json(&answer)).await;
+        let gateway = Gateway::before(&server.url).await;
+        let answer = Client::new(&gateway.url).post(&call(1, "bad", json!({}))).await;
+        assert_eq!(answer.status, 502, "{reply}");
+        assert_eq!(error(&answer.json().await), (&json!(1), 1007));
+        assert_serves(&gateway).await;
+    }
+}
+
+#[tokio::test]
+async fn one_bad_item_does_not_cost_the_rest_of_a_batch() {
+    let server = echo_or(|exchange| {
+        let id = exchange.message()["id"].clone();
+        exchange.json(&json!([5, {"jsonrpc": "2.0", "id": id, "result": {"ok": true}}]));
+    })
+    .await;
+    let gateway = Gateway::before(&server.url).await;
+    let answer = Client::new(&gateway.url).post(&call(1, "bad", json!({}))).await.json().await;
+    assert_eq!(answer[0]["result"]["ok"], true);
+}

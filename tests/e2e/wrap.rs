@@ -129,3 +129,30 @@ async fn a_child_that_ignores_everything_is_killed_with_all_it_started() {
         within("the last of them to be gone", alive.wait()).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_and_a_pipe_held_open_do_not_hold_up_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let flood = "while :; do echo '{\"jsonrpc\":\"2.0\",\"method\":\"notifications/ready\"}'; done";
+    let held = "setsid sleep 1000 & echo '{\"jsonrpc\":\"2.0\",\"method\":\"notifications/ready\"}'; read line";
+    for script in [flood, held] {
+        let mut wrap = Wrap::start(dir.path(), &["sh", "-c", script]).await;
+        assert_eq!(wrap.hear().await.unwrap()["method"], "notifications/ready");
+        // From here on nobody reads its output.
+        let pid = wrap.child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()));
+        rustix::process::kill_process(pid.unwrap(), rustix::process::Signal::TERM).unwrap();
+        within("the end", wrap.child.wait()).await.unwrap();
+    }
+    // The one that left its group, as the limits say, is left behind.
+    let _ = Command::new("pkill").args(["-f", "^sleep 1000$"]).status().await;
+}
+
+#[tokio::test]
+async fn a_child_that_ends_while_another_holds_its_output_leaves_no_request_unanswered() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = "setsid sleep 30 & read line; exit 0";
+    let mut wrap = Wrap::start(dir.path(), &["sh", "-c", script]).await;
+    wrap.say(&call(1, "echo", json!({})).to_string()).await;
+    assert_eq!(wrap.hear().await.unwrap()["error"]["code"], 1005);
+    within("the end", wrap.child.wait()).await.unwrap();
+}
