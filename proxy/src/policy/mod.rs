@@ -72,10 +72,10 @@ impl Denied {
             "unsupported_version",
             "unsupported protocol version",
         );
-        // What is not shaped like a revision is not repeated: it is kept in records.
-        let shaped =
-            requested.len() == 10 && requested.bytes().all(|b| b.is_ascii_digit() || b == b'-');
-        let requested = if shaped { requested } else { "not a revision" };
+        // What is not shaped like a version is not repeated: it is kept in records.
+        let part = |b: u8| b.is_ascii_alphanumeric() || b == b'.' || b == b'-';
+        let shaped = requested.len() <= 16 && requested.bytes().all(part);
+        let requested = if shaped { requested } else { "not a version" };
         denied.data = Some(json!({ "supported": era::REVISIONS, "requested": requested }));
         denied
     }
