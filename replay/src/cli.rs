@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::error::Error;
 use crate::output::Outcome;
-use crate::{reference, scan, show, test};
+use crate::{judge, reference, scan, show, test};
 
 /// Read captures of MCP traffic and try rules on them.
 ///
@@ -21,6 +21,7 @@ pub struct Cli {
 enum Verb {
     Show(Box<show::Show>),
     Scan(Box<scan::Scan>),
+    Judge(judge::Judge),
     Test(Test),
     #[command(hide = true)]
     Reference(reference::Reference),
@@ -47,6 +48,7 @@ impl Cli {
         match self.verb {
             Verb::Show(verb) => verb.run(),
             Verb::Scan(verb) => verb.run(),
+            Verb::Judge(verb) => verb.run(),
             Verb::Test(Test { what: Tested::Rules(verb) }) => verb.run(),
             Verb::Reference(verb) => verb.run(),
         }

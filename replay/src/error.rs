@@ -23,6 +23,14 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A file cannot be written.
+    #[error("cannot write {}", .path.display())]
+    WriteFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// Stdout is gone or full.
     #[error("cannot write to stdout")]
     Write(#[source] std::io::Error),

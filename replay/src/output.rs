@@ -73,6 +73,11 @@ impl Out {
     }
 }
 
+/// One JSON value on one line, safe to look at.
+pub(crate) fn to_compact(value: &impl Serialize) -> Result<String, Error> {
+    to_json(value, CompactFormatter)
+}
+
 fn to_json<F: Formatter>(value: &impl Serialize, formatter: F) -> Result<String, Error> {
     let mut bytes = Vec::new();
     value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, Visible(formatter)))?;
