@@ -15,6 +15,7 @@ fn redact(c: &mut Criterion) {
         name: Some("read_file"),
         paranoia: 1,
         budget: 4 << 20,
+        now: 0,
     };
     let (mut parser, mut scanner) = (Parser::new(ParseLimits::default()), Scanner::new());
     let scan = parser.parse(&sample.raw, |m| scanner.scan(&rules, m, &subject)).unwrap();
@@ -22,7 +23,8 @@ fn redact(c: &mut Criterion) {
     group.throughput(Throughput::Bytes(sample.raw.len() as u64));
     group.bench_function(sample.name, |b| {
         b.iter(|| {
-            let verdict = Verdict::decide(&rules, &Policy::default(), scan.clone(), &sample.raw);
+            let verdict =
+                Verdict::decide(&rules, &Policy::default(), &subject, scan.clone(), &sample.raw);
             assert_eq!(verdict.action, Action::Redact);
             let (edited, placed) = inspect::apply(&sample.raw, &verdict.edits).unwrap();
             assert_eq!(placed.len(), 1);

@@ -17,6 +17,7 @@ fn scan(c: &mut Criterion) {
             name: Some("read_file"),
             paranoia: 1,
             budget: 4 << 20,
+            now: 0,
         };
         group.throughput(Throughput::Bytes(sample.raw.len() as u64));
         group.bench_function(BenchmarkId::from_parameter(sample.name), |b| {

@@ -1,8 +1,10 @@
 //! The one applier of edits on raw bytes: what is not edited leaves byte for byte as it came.
 
 use crate::compile::{RuleIx, RuleSet};
+use crate::mask::MaskKey;
 use crate::message::ValueKind;
 use crate::scan::{Finding, Span};
+use crate::suppress::unescaped;
 use crate::verdict::Verdict;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -136,6 +138,7 @@ fn strategy(kind: ValueKind) -> &'static str {
 /// The edits that hide these findings: overlapping spans become one edit that names all their rules.
 pub(crate) fn plan<'f>(
     rules: &RuleSet,
+    mask: Option<&MaskKey>,
     findings: impl Iterator<Item = &'f Finding>,
     raw: &[u8],
 ) -> Vec<Edit> {
@@ -169,8 +172,8 @@ pub(crate) fn plan<'f>(
         .map(|(mut edit, kind)| {
             edit.replacement = match kind {
                 ValueKind::Number => zeros(raw, edit.span),
-                ValueKind::String => escaped(&placeholder(rules, &edit)),
-                ValueKind::Key => names.next(&placeholder(rules, &edit), raw),
+                ValueKind::String => escaped(&placeholder(rules, mask, &edit, raw)),
+                ValueKind::Key => names.next(&placeholder(rules, mask, &edit, raw), raw),
             };
             edit
         })
@@ -178,12 +181,22 @@ pub(crate) fn plan<'f>(
 }
 
 /// The placeholder of the gravest rule of an edit.
-fn placeholder(rules: &RuleSet, edit: &Edit) -> String {
+fn placeholder(rules: &RuleSet, mask: Option<&MaskKey>, edit: &Edit, raw: &[u8]) -> String {
     let gravest = edit.rules.iter().max_by_key(|ix| {
         let rule = rules.rule(**ix);
         (rule.severity(), rule.confidence(), std::cmp::Reverse(**ix))
     });
-    gravest.map_or_else(String::new, |ix| rules.rule(*ix).placeholder())
+    let Some(rule) = gravest.map(|ix| rules.rule(*ix)) else { return String::new() };
+    match mask {
+        Some(mask) if rule.def().redact.is_none() => {
+            let text = raw.get(edit.span.start..edit.span.end).unwrap_or(&[]);
+            match unescaped(text) {
+                Some(text) => mask.placeholder(rule.id(), &text),
+                None => mask.placeholder(rule.id(), text),
+            }
+        }
+        _ => rule.placeholder(),
+    }
 }
 
 /// Text as it stands inside a JSON string.

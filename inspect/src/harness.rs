@@ -49,6 +49,7 @@ const SUBJECT: Subject<'_> = Subject {
     name: Some("t"),
     paranoia: 4,
     budget: 1 << 20,
+    now: 0,
 };
 
 /// Parses bytes as a message and as a batch; what is accepted is JSON.
@@ -78,7 +79,7 @@ pub fn redaction(bytes: &[u8]) {
     let policy = Policy { paranoia: 4, ..Policy::default() };
     let decided = parser.parse(bytes, |message| {
         let scan = scanner.scan(&SET, message, &SUBJECT);
-        Verdict::decide(&SET, &policy, scan, bytes)
+        Verdict::decide(&SET, &policy, &SUBJECT, scan, bytes)
     });
     let Ok(verdict) = decided else { return };
     for for_record in [false, true] {

@@ -31,9 +31,10 @@
 //!         name: message.name(),
 //!         paranoia: 1,
 //!         budget: 1 << 20,
+//!         now: 0,
 //!     };
 //!     let scan = scanner.scan(&rules, message, &subject);
-//!     Verdict::decide(&rules, &Policy::default(), scan, raw)
+//!     Verdict::decide(&rules, &Policy::default(), &subject, scan, raw)
 //! })?;
 //! assert_eq!(verdict.findings[0].path, "/params/arguments/q");
 //! let (sent, _) = redact(raw, &verdict, &rules, false)?;
@@ -52,11 +53,15 @@ pub mod edit;
 mod filter;
 #[doc(hidden)]
 pub mod harness;
+pub mod mask;
 pub mod message;
+mod normalize;
 #[cfg(test)]
 mod properties;
 pub mod rule;
 pub mod scan;
+mod score;
+pub mod suppress;
 pub mod surface;
 pub mod template;
 pub mod validate;
@@ -65,10 +70,12 @@ pub mod yaml;
 
 pub use compile::{Code, CompileError, CompileErrors, Rule, RuleFile, RuleIx, RuleSet};
 pub use edit::{Edit, EditError, Placed, Redaction, apply, redact};
+pub use mask::MaskKey;
 pub use message::{
     Id, Kind, Message, ParseError, ParseLimits, Parser, Scalar, Text, ValueKind, split_batch,
 };
 pub use rule::{Action, Class, Confidence, RuleDef, Severity};
-pub use scan::{Direction, Finding, Scan, Scanner, Span, Subject};
+pub use scan::{Carry, Direction, Finding, Part, Scan, Scanner, Span, Standing, Subject};
+pub use suppress::Suppression;
 pub use surface::Surface;
 pub use verdict::{Policy, Preset, Verdict};

@@ -110,6 +110,7 @@ const SUBJECT: Subject<'_> = Subject {
     name: Some("t"),
     paranoia: 4,
     budget: usize::MAX,
+    now: 0,
 };
 
 /// A rule file of (id, further fields) without examples' trouble: the check of examples is not what is tested here.
@@ -196,7 +197,7 @@ proptest! {
         let (raw, whole) = message(&value, &choices);
         let verdict = parse(&raw, |message| {
             let scan = Scanner::new().scan(&set, message, &SUBJECT);
-            Verdict::decide(&set, &Policy { paranoia: 4, ..Policy::default() }, scan, message.raw())
+            Verdict::decide(&set, &Policy { paranoia: 4, ..Policy::default() }, &SUBJECT, scan, message.raw())
         });
         let (out, redactions) = redact(raw.as_bytes(), &verdict, &set, false).unwrap();
         let after: Value = serde_json::from_slice(&out).unwrap();
@@ -246,7 +247,9 @@ proptest! {
         raw.push_str("}}}");
         let subject = Subject { paranoia, ..SUBJECT };
         let found = parse(&raw, |message| Scanner::new().scan(&set, message, &subject));
-        let mut found: Vec<(String, usize, usize)> = found.findings.iter().map(|finding| {
+        // other readings and texts put together find more
+        let plain = |finding: &&crate::Finding| finding.view == crate::rule::View::Raw && finding.spans.len() == 1;
+        let mut found: Vec<(String, usize, usize)> = found.findings.iter().filter(plain).map(|finding| {
             (set.rule(finding.rule).id().to_owned(), finding.spans[0].start, finding.spans[0].end)
         }).collect();
         found.sort();

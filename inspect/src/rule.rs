@@ -69,6 +69,23 @@ pub enum Action {
     Block,
 }
 
+/// How a text is read.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum View {
+    /// As it stands, its JSON escapes undone; values of JSON inside a string too.
+    Raw,
+    /// Without invisible characters, look-alikes as what they look like.
+    Normalised,
+    /// Encoded parts decoded: base64, hex, percent, entities, escapes.
+    Decoded,
+    /// Letter games undone: spaced letters always; figures for letters, rotated, reversed, scrambled words and Morse
+    /// from paranoia 2 on.
+    Folded,
+}
+
 /// Gives an enum of lower-case words its `as_str`, `Display` and `FromStr`.
 macro_rules! words {
     ($type:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
@@ -112,6 +129,12 @@ words!(Class {
 });
 words!(Severity { Low = "low", Medium = "medium", High = "high", Critical = "critical" });
 words!(Confidence { Low = "low", Medium = "medium", High = "high" });
+words!(View {
+    Raw = "raw",
+    Normalised = "normalised",
+    Decoded = "decoded",
+    Folded = "folded",
+});
 words!(Action { Allow = "allow", Flag = "flag", Redact = "redact", Block = "block" });
 
 /// A rule file: a list of rules.
@@ -150,6 +173,10 @@ pub struct RuleDef {
     /// the client) after it. Empty: everywhere.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub surfaces: Vec<String>,
+    /// Which readings of a text it looks at. Empty: all; for personal data all but `folded`, likewise for secrets that
+    /// take part only above paranoia 1 or that ask for a key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub views: Vec<View>,
     /// Rust regex, ASCII classes unless `unicode`. The named group `secret`, if any, is what is found and redacted.
     pub pattern: String,
     /// Regex over the object key that names the value (the nearest one above it): required when given.
@@ -173,11 +200,22 @@ pub struct RuleDef {
     /// A second look at the secret: see the list in the crate's README.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validator: Option<String>,
+    /// Words nearby that make a finding worth more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<ContextDef>,
+    /// Whether a finding inside quotes or a code fence counts half: text that tells of an attack is not one. Never in
+    /// tool definitions, and never below the threshold for `flag`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub quotable: bool,
+    /// Evaluated and recorded, without any effect on what is enforced.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub shadow: bool,
     /// What is let through after all: one list or several.
     #[serde(default, deserialize_with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "one_or_many_schema")]
     pub allow: Vec<AllowDef>,
-    /// What is done; `redact` for secret and pii, `flag` for the others when not given.
+    /// What is done. When not given: `redact` for secret and pii; for the others what their score comes to, together
+    /// with that of other findings nearby. Given for those, it is the least (`block`) or the most (`flag`) done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<Action>,
     /// What a redacted text becomes; `{id}` is the rule. `[redacted:{id}]` when not given.
@@ -187,6 +225,18 @@ pub struct RuleDef {
     pub docs: Docs,
     /// Examples it must match and must not match.
     pub tests: Tests,
+}
+
+/// Words nearby that make a finding worth more.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ContextDef {
+    /// One of these makes the difference; case does not matter.
+    pub words: Vec<String>,
+    /// Points added.
+    pub score: u32,
+    /// How many bytes before or after the match a word may be.
+    pub distance: usize,
 }
 
 /// What an allow list looks at.

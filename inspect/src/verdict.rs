@@ -2,8 +2,11 @@
 
 use crate::compile::{Rule, RuleSet};
 use crate::edit::{self, Edit};
-use crate::rule::{Action, Class, Severity, words};
-use crate::scan::{Finding, Scan};
+use crate::mask::MaskKey;
+use crate::rule::{Action, Class, Confidence, Severity, words};
+use crate::scan::{Finding, Part, Scan, Standing, Subject};
+use crate::score::{self, Thresholds};
+use crate::suppress::Suppression;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,9 +14,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Preset {
-    /// Secrets of high severity block, and everything but personal data from medium severity on.
+    /// Secrets of high severity block, and low sums of points do.
     Strict,
-    /// Each rule's own action.
+    /// Each rule's own action, and sums of points by the thresholds.
     #[default]
     Balanced,
     /// Nothing is changed or refused; findings are recorded.
@@ -23,18 +26,37 @@ pub enum Preset {
 words!(Preset { Strict = "strict", Balanced = "balanced", Audit = "audit" });
 
 /// What a deployment wants of the rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
     /// How findings become actions.
     pub preset: Preset,
     /// Rules above this level stay out (1 to 4).
     pub paranoia: u8,
+    /// The sum of points that makes a flag, instead of the preset's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flag_at: Option<u32>,
+    /// The sum of points that blocks, instead of the preset's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block_at: Option<u32>,
+    /// Findings known to be no harm.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub suppress: Vec<Suppression>,
+    /// What makes placeholders of equal secrets equal; never written.
+    #[serde(skip)]
+    pub mask: Option<MaskKey>,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { preset: Preset::Balanced, paranoia: 1 }
+        Self {
+            preset: Preset::Balanced,
+            paranoia: 1,
+            flag_at: None,
+            block_at: None,
+            suppress: Vec::new(),
+            mask: None,
+        }
     }
 }
 
@@ -43,37 +65,87 @@ impl Default for Policy {
 pub struct Verdict {
     /// What is enforced.
     pub action: Action,
-    /// What the rules asked for, before an audit preset softened it.
+    /// What would be, if shadow rules counted and no audit preset softened it.
     pub would_be: Action,
     /// What the wire applies: sorted, disjoint.
     pub edits: Vec<Edit>,
     /// Everything found.
     pub findings: Vec<Finding>,
-    /// The sum of the findings' points.
+    /// What each of them asks for, in their order, whether or not it is enforced.
+    pub asked: Vec<Action>,
+    /// For each of them the highest sum of points of a window it is in, or its own points if it does not add up.
+    pub sums: Vec<u32>,
+    /// The highest of these sums.
     pub score: u32,
+    mask: Option<MaskKey>,
 }
 
 impl Verdict {
     /// Decides about one message from its scan.
     #[must_use]
-    pub fn decide(rules: &RuleSet, policy: &Policy, scan: Scan, raw: &[u8]) -> Self {
+    pub fn decide(
+        rules: &RuleSet,
+        policy: &Policy,
+        subject: &Subject<'_>,
+        scan: Scan,
+        raw: &[u8],
+    ) -> Self {
         let mut findings = scan.findings;
         findings.retain(|finding| rules.rule(finding.rule).paranoia() <= policy.paranoia);
-        let asked = |finding: &Finding| asked(rules.rule(finding.rule), policy.preset);
-        let would_be = findings.iter().map(asked).max().unwrap_or(Action::Allow);
+        for finding in &mut findings {
+            let suppresses = |one: &Suppression| one.fits(rules, subject, finding, raw);
+            if policy.suppress.iter().any(suppresses) {
+                finding.standing = Standing::Suppressed;
+            }
+        }
+        let ask = |sums: &[u32]| -> Vec<Action> {
+            let each = findings.iter().zip(sums);
+            each.map(|(finding, sum)| asked(rules.rule(finding.rule), policy, finding, *sum))
+                .collect()
+        };
+        let most = |asked: &[Action], standing: &[Standing]| {
+            let each = findings.iter().zip(asked).filter(|(f, _)| standing.contains(&f.standing));
+            each.map(|(_, action)| *action).max().unwrap_or(Action::Allow)
+        };
+        let sums_of = |standing: &[Standing]| {
+            score::sums(rules, policy, &findings, |f| standing.contains(&f.standing))
+        };
+        let mut sums = sums_of(&[Standing::Enforced]);
+        let mut asked = ask(&sums);
+        let enforced = most(&asked, &[Standing::Enforced]);
+        let mut would_be = enforced;
+        if findings.iter().any(|finding| finding.standing == Standing::Shadow) {
+            sums = sums_of(&[Standing::Enforced, Standing::Shadow]);
+            let with_shadows = ask(&sums);
+            would_be = most(&with_shadows, &[Standing::Enforced, Standing::Shadow]);
+            for ((asked, more), finding) in asked.iter_mut().zip(with_shadows).zip(&findings) {
+                if finding.standing == Standing::Shadow {
+                    *asked = more;
+                }
+            }
+        }
         let action = match policy.preset {
-            Preset::Audit => would_be.min(Action::Flag),
-            _ => would_be,
+            Preset::Audit => enforced.min(Action::Flag),
+            _ => enforced,
         };
         let edits = match action {
             Action::Redact => {
-                let hidden = findings.iter().filter(|f| asked(f) == Action::Redact);
-                edit::plan(rules, hidden, raw)
+                let hidden = findings.iter().zip(&asked).filter(|(finding, asked)| {
+                    **asked == Action::Redact && finding.standing == Standing::Enforced
+                });
+                edit::plan(rules, policy.mask.as_ref(), hidden.map(|(finding, _)| finding), raw)
             }
             _ => Vec::new(),
         };
-        let score = findings.iter().fold(0_u32, |sum, f| sum.saturating_add(f.score));
-        Self { action, would_be, edits, findings, score }
+        for (sum, finding) in sums.iter_mut().zip(&findings) {
+            if !score::is_summed(rules.rule(finding.rule).class()) {
+                *sum = finding.score;
+            }
+        }
+        let counted =
+            findings.iter().zip(&sums).filter(|(f, _)| f.standing != Standing::Suppressed);
+        let score = counted.map(|(_, sum)| *sum).max().unwrap_or(0);
+        Self { action, would_be, edits, findings, asked, sums, score, mask: policy.mask }
     }
 
     /// The edits that hide every secret and personal datum found, and whatever else is redacted or blocked: for the
@@ -84,7 +156,7 @@ impl Verdict {
             let rule = rules.rule(finding.rule);
             matches!(rule.class(), Class::Secret | Class::Pii) || rule.action() >= Action::Redact
         });
-        edit::plan(rules, hidden, raw)
+        edit::plan(rules, self.mask.as_ref(), hidden, raw)
     }
 
     /// The ids of the rules that found something, sorted, with repeats: one for each finding.
@@ -96,14 +168,38 @@ impl Verdict {
     }
 }
 
-/// What a finding asks for under a preset.
-fn asked(rule: &Rule, preset: Preset) -> Action {
-    let worse = match (preset, rule.class()) {
-        (Preset::Balanced | Preset::Audit, _) | (_, Class::Pii) => false,
-        (Preset::Strict, Class::Secret) => rule.severity() >= Severity::High,
-        (Preset::Strict, _) => rule.severity() >= Severity::Medium,
+/// What a finding asks for under a policy, given the sum of its window.
+fn asked(rule: &Rule, policy: &Policy, finding: &Finding, sum: u32) -> Action {
+    if finding.standing == Standing::Suppressed || rule.action() == Action::Allow {
+        return Action::Allow;
+    }
+    if !score::is_summed(rule.class()) {
+        let strict = policy.preset == Preset::Strict && rule.class() == Class::Secret;
+        return match rule.action() {
+            _ if strict && rule.severity() >= Severity::High => Action::Block,
+            // what was forwarded can't be hidden any more
+            Action::Redact if finding.part == Part::Earlier => match rule.confidence() {
+                Confidence::High => Action::Block,
+                _ => Action::Flag,
+            },
+            action => action,
+        };
+    }
+    let thresholds = Thresholds::of(policy, finding.surface);
+    let by_sum = match sum {
+        sum if sum >= thresholds.block => Action::Block,
+        sum if sum >= thresholds.flag => Action::Flag,
+        _ => Action::Allow,
     };
-    if worse && rule.action() > Action::Allow { Action::Block } else { rule.action() }
+    match rule.def().action {
+        Some(Action::Block) if score::points(finding, thresholds) < finding.score => {
+            by_sum.max(Action::Flag)
+        }
+        Some(Action::Block) => Action::Block,
+        Some(Action::Redact) => by_sum.max(Action::Redact),
+        Some(Action::Flag) if policy.preset != Preset::Strict => by_sum.min(Action::Flag),
+        _ => by_sum,
+    }
 }
 
 #[cfg(test)]
@@ -138,13 +234,14 @@ mod tests {
             name: Some("t"),
             paranoia: 1,
             budget: usize::MAX,
+            now: 0,
         };
-        let policy = Policy { preset, paranoia: 1 };
+        let policy = Policy { preset, ..Policy::default() };
         let mut scanner = Scanner::new();
         let verdict = Parser::new(ParseLimits::default())
             .parse(raw.as_bytes(), |message| {
                 let scan = scanner.scan(rules, message, &subject);
-                Verdict::decide(rules, &policy, scan, raw.as_bytes())
+                Verdict::decide(rules, &policy, &subject, scan, raw.as_bytes())
             })
             .unwrap();
         (verdict, raw)

@@ -16,6 +16,7 @@ mod check;
 mod reach;
 mod read;
 mod secret;
+mod suppress;
 mod units;
 
 pub use inspect::Preset;
@@ -24,6 +25,7 @@ pub use check::{Problem, problems};
 pub use reach::{is_principal, is_server_name};
 pub use read::{Env, Listed, LoadError, Use, Written};
 pub use secret::{Address, HIDDEN, Secret};
+pub use suppress::Suppress;
 pub use units::{Period, Size};
 
 /// The gateway's configuration. Every key may be left out but the `url` of a server.
@@ -134,6 +136,21 @@ pub struct Inspect {
     pub on_error: OnError,
     /// The most text of one message that is scanned.
     pub budget: Size,
+    /// The sum of points that makes a flag, instead of the preset's (`balanced`: 4, in tool
+    /// definitions 3; `strict`: 2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flag_at: Option<u32>,
+    /// The sum of points that blocks, instead of the preset's (`balanced`: 10 at paranoia 1 and
+    /// one less at each further level, in tool definitions 8 to 6; `strict`: 4).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block_at: Option<u32>,
+    /// Findings known to be no harm.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub suppress: Vec<Suppress>,
+    /// A secret of at least 16 bytes: placeholders of equal secrets are then equal, as
+    /// `[wg:RULE:KEYID:HMAC]`, and tell nothing without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mask_key: Option<Secret>,
 }
 
 /// What happens to a message that cannot be inspected.
@@ -306,6 +323,10 @@ impl Default for Inspect {
             builtin: true,
             on_error: OnError::Block,
             budget: Size::mib(4),
+            flag_at: None,
+            block_at: None,
+            suppress: Vec::new(),
+            mask_key: None,
         }
     }
 }

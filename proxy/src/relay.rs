@@ -370,7 +370,7 @@ impl One {
     /// A list of tools without those that are blocked, where the rest of it may pass.
     fn without_poisoned(&self, seen: &Seen) -> Option<Bytes> {
         let (cx, pipeline) = (&self.cx, &self.pipeline);
-        let edit = withhold::withhold(&cx.snapshot, seen)?;
+        let edit = withhold::withhold(seen)?;
         let (left, _) = inspect::apply(&seen.envelope.raw, &[edit]).ok()?;
         let find = |_: &Head| seen.exchange.clone();
         let name = &cx.server.name;

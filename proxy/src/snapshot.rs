@@ -124,7 +124,7 @@ impl Snapshot {
         else {
             return Err(errors);
         };
-        let policy = Policy { preset: config.inspect.preset, paranoia: config.inspect.paranoia };
+        let policy = config.inspect.policy();
         // No field of either can fail to serialise: strings, numbers and maps of strings.
         let policy_json = json!(policy).to_string();
         let config_json = json!({

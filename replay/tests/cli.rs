@@ -54,10 +54,10 @@ fn snapshot(name: &str, text: &str) {
 /// A capture with judged and unjudgeable rows.
 fn capture(bodies: Bodies) -> TempDir {
     let set = compile(&[RULES]);
-    let mut all = rows(&set, Policy::default(), bodies);
+    let mut all = rows(&set, &Policy::default(), bodies);
     all.extend(unjudgeable(&all[2].clone()));
     let dir = tempfile::tempdir().unwrap();
-    record(dir.path(), &set, Policy::default(), all);
+    record(dir.path(), &set, &Policy::default(), all);
     dir
 }
 

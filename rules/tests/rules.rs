@@ -190,6 +190,7 @@ fn subject(surface: &str) -> Subject<'static> {
         name: Some("tool"),
         paranoia: 1,
         budget: usize::MAX,
+        now: 0,
     }
 }
 

@@ -1,6 +1,6 @@
 //! One rule as written → one rule resolved: every field checked, the regex compiled, anchors derived.
 
-use super::ruleset::{Rule, Trigger};
+use super::ruleset::{Rule, Trigger, ViewSet};
 use super::{Code, CompileError, Origin};
 use crate::anchor::{self, Anchors};
 use crate::rule::{AllowDef, AllowTarget, RuleDef};
@@ -98,6 +98,7 @@ pub(super) fn resolve(
             byte: anchor::rare_byte(&hir),
         },
         keywords: def.keywords.iter().map(|word| word.to_ascii_lowercase()).collect(),
+        views: ViewSet::of(def),
         def: def.clone(),
         surfaces,
         regex,
@@ -141,6 +142,21 @@ fn plain_fields(def: &RuleDef, origin: &Origin<'_>, errors: &mut Vec<CompileErro
     }
     if def.keywords.iter().any(String::is_empty) {
         tell(Code::OutOfRange, "/keywords", "a keyword is empty");
+    }
+    if let Some(context) = &def.context
+        && (context.words.is_empty()
+            || context.words.iter().any(String::is_empty)
+            || context.distance > MAX_WINDOW
+            || context.score > 100)
+    {
+        tell(
+            Code::OutOfRange,
+            "/context",
+            "a context needs words, a distance of at most 65536 and a score of at most 100",
+        );
+    }
+    if def.score.is_some_and(|score| score > 100) {
+        tell(Code::OutOfRange, "/score", "a score is at most 100");
     }
     if def.entropy.is_some_and(|bits| !(0.0..=8.0).contains(&bits)) {
         tell(Code::Entropy, "/entropy", "entropy is 0 to 8 bits a byte");

@@ -3,7 +3,7 @@
 use super::resolve::{Allow, Gate};
 use crate::anchor::Anchors;
 use crate::filter::Filter;
-use crate::rule::{Action, Class, Confidence, Docs, RuleDef, Severity, Tests};
+use crate::rule::{Action, Class, Confidence, Docs, RuleDef, Severity, Tests, View};
 use crate::surface::SurfaceSet;
 use crate::validate::Validator;
 use regex::bytes::Regex;
@@ -20,6 +20,31 @@ impl RuleIx {
     #[must_use]
     pub fn index(self) -> usize {
         self.0 as usize
+    }
+}
+
+/// The readings of a text that a rule looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ViewSet(u8);
+
+impl ViewSet {
+    /// Those that a rule names, or those of its kind.
+    pub(crate) fn of(def: &RuleDef) -> Self {
+        let bit = |view: &View| 1_u8 << (*view as u8);
+        if !def.views.is_empty() {
+            return Self(def.views.iter().map(bit).fold(0, |all, bit| all | bit));
+        }
+        // letter games turn any words into others: too much for rules that ask little of a value
+        let sure = match def.class {
+            Class::Pii => false,
+            Class::Secret => def.paranoia == 1 && def.key.is_none(),
+            _ => true,
+        };
+        Self(if sure { 0b1111 } else { 0b0111 })
+    }
+
+    pub(crate) fn has(self, view: View) -> bool {
+        self.0 & (1 << (view as u8)) != 0
     }
 }
 
@@ -49,6 +74,7 @@ pub(crate) enum Role {
 pub struct Rule {
     pub(crate) def: RuleDef,
     pub(crate) surfaces: SurfaceSet,
+    pub(crate) views: ViewSet,
     pub(crate) regex: Regex,
     /// Which capture group is the secret.
     pub(crate) secret: Option<usize>,

@@ -37,6 +37,11 @@ impl PathWalker {
         self.next = 0;
     }
 
+    /// Whether `node` lies before the one walked to: the walk would have to begin anew.
+    pub(crate) fn is_beyond(&self, node: usize) -> bool {
+        self.next > node + 1
+    }
+
     /// Walks to `node`, which is not before the last one walked to.
     pub(crate) fn seek(&mut self, nodes: &[Node<'_>], node: usize) {
         while self.next <= node {
@@ -79,11 +84,11 @@ impl PathWalker {
             .collect()
     }
 
-    /// The nearest key on the path to the value walked to.
-    pub(crate) fn key<'t>(&self, nodes: &[Node<'t>]) -> Option<&'t str> {
+    /// The nearest key on the path to the value walked to, and its node.
+    pub(crate) fn key<'t>(&self, nodes: &[Node<'t>]) -> Option<(usize, &'t str)> {
         let level = self.levels.iter().rev().find(|level| level.is_object)?;
         match nodes.get(level.part) {
-            Some(Node::String(key)) => Some(key),
+            Some(Node::String(key)) => Some((level.part, key)),
             _ => None,
         }
     }

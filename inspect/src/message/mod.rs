@@ -154,6 +154,8 @@ pub(crate) struct Entry {
     /// Node index of the nearest object key above this text (`NO_KEY` for none; a key names itself not).
     pub(crate) key: u32,
     pub(crate) is_key: bool,
+    /// Whether it holds characters outside ASCII, or control characters other than white space.
+    pub(crate) is_odd: bool,
 }
 
 /// Marks an [`Entry`] with no key above it.
@@ -170,7 +172,14 @@ pub struct Message<'a> {
     arena: &'a [u8],
     entries: &'a [Entry],
     head: Head<'a>,
+    found: Noticed,
+}
+
+/// What was noticed while the arena was filled.
+#[derive(Clone, Copy, Debug, Default)]
+struct Noticed {
     long_numbers: bool,
+    odd_characters: bool,
 }
 
 impl<'a> Message<'a> {
@@ -238,6 +247,14 @@ impl<'a> Message<'a> {
     }
 
     /// All keys and strings, unescaped, each followed by [`SEPARATOR`].
+    /// The string at a node; empty when there is none.
+    pub(crate) fn string(&self, node: u32) -> &'a str {
+        match self.nodes.get(node as usize) {
+            Some(Node::String(text)) => text,
+            _ => "",
+        }
+    }
+
     pub(crate) fn arena(&self) -> &'a [u8] {
         self.arena
     }
@@ -249,6 +266,11 @@ impl<'a> Message<'a> {
 
     /// Whether some number is long enough for a number rule (nine digits or more).
     pub(crate) fn has_long_numbers(&self) -> bool {
-        self.long_numbers
+        self.found.long_numbers
+    }
+
+    /// Whether some text is odd: see [`Entry::is_odd`].
+    pub(crate) fn has_odd_characters(&self) -> bool {
+        self.found.odd_characters
     }
 }

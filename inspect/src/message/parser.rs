@@ -1,6 +1,6 @@
 //! Raw bytes → [`Message`]: simd-json over a reused scratch copy, then one walk that fills the arena.
 
-use super::{Entry, Message, NO_KEY, ParseError, ParseLimits, SEPARATOR, head};
+use super::{Entry, Message, NO_KEY, Noticed, ParseError, ParseLimits, SEPARATOR, head};
 use simd_json::{Buffers, ErrorType, INPUT_PADDING, Node, StaticNode, Tape};
 
 /// Memory kept between messages; what a larger one needed is given back after it.
@@ -67,15 +67,14 @@ impl Parser {
         let result = parse_into(&self.limits, raw, &mut self.scratch, &mut self.buffers, &mut tape)
             .and_then(|()| {
                 let head = head::read(&tape.0)?;
-                let long_numbers =
-                    fill_arena(&tape.0, &mut self.arena, &mut self.entries, &mut self.open);
+                let found = fill_arena(&tape.0, &mut self.arena, &mut self.entries, &mut self.open);
                 Ok(f(&Message {
                     raw,
                     nodes: &tape.0,
                     arena: &self.arena,
                     entries: &self.entries,
                     head,
-                    long_numbers,
+                    found,
                 }))
             });
         self.tape = tape.reset();
@@ -182,17 +181,17 @@ pub(crate) fn is_long(node: &Node<'_>) -> bool {
     }
 }
 
-/// Puts every key and string into the arena; tells whether some number is long.
+/// Puts every key and string into the arena; tells what was noticed on the way.
 fn fill_arena(
     nodes: &[Node<'_>],
     arena: &mut Vec<u8>,
     entries: &mut Vec<Entry>,
     open: &mut Vec<Open>,
-) -> bool {
+) -> Noticed {
     arena.clear();
     entries.clear();
     open.clear();
-    let mut long_numbers = false;
+    let mut noticed = Noticed::default();
     // The innermost container is kept in a local: the stack is touched only where containers open and close.
     let mut inside = Open { end: usize::MAX, is_object: false, key: NO_KEY, key_next: false };
     for (at, node) in nodes.iter().enumerate() {
@@ -209,11 +208,14 @@ fn fill_arena(
         inside.key_next = !is_key;
         match node {
             Node::String(text) => {
+                let is_odd = is_odd(text.as_bytes());
+                noticed.odd_characters |= is_odd;
                 entries.push(Entry {
                     start: u32::try_from(arena.len()).unwrap_or(u32::MAX),
                     node: index,
                     key: above,
                     is_key,
+                    is_odd,
                 });
                 arena.extend_from_slice(text.as_bytes());
                 arena.push(SEPARATOR);
@@ -226,8 +228,16 @@ fn fill_arena(
                 open.push(inside);
                 inside = Open { end: at + 1 + count, is_object, key: above, key_next: true };
             }
-            Node::Static(_) => long_numbers |= is_long(node),
+            Node::Static(_) => noticed.long_numbers |= is_long(node),
         }
     }
-    long_numbers
+    noticed
+}
+
+/// Whether a text holds a byte that is neither printable ASCII nor white space. Written so that it compiles to a few
+/// wide instructions.
+fn is_odd(text: &[u8]) -> bool {
+    text.iter().fold(false, |odd, byte| {
+        odd | (byte.wrapping_sub(0x20) > 0x5e) & !matches!(byte, b'\n' | b'\t' | b'\r')
+    })
 }

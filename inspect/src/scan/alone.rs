@@ -1,11 +1,12 @@
-//! Texts that are in no arena: long numbers, and texts that are no JSON. Each gets a filter pass of its own.
+//! Texts that are in no arena: long numbers, other readings, texts that are no JSON. Each gets a filter pass of its own.
 
 use super::pass::{Pass, WORK_PER_BYTE};
 use super::regions;
-use super::verify::Piece;
+use super::verify::{Back, Piece};
 use crate::compile::Role;
 use crate::cursor::Tokens;
 use crate::message::{Message, NO_KEY, ValueKind, is_long};
+use crate::rule::{Confidence, View};
 
 impl Pass<'_, '_, '_> {
     /// Long numbers, as their digits are written. They keep no text in the parser, so the raw bytes are walked.
@@ -33,49 +34,44 @@ impl Pass<'_, '_, '_> {
 
     fn number(&mut self, text: &[u8], node: usize, message: &Message<'_>) {
         self.memory.path.seek(message.nodes(), node);
+        let key = self.memory.path.key(message.nodes());
+        let node = u32::try_from(node).unwrap_or(NO_KEY);
         let piece = Piece {
             text,
-            node: u32::try_from(node).unwrap_or(NO_KEY),
-            key: self.memory.path.key(message.nodes()),
+            node,
+            key: key.map(|(_, key)| key),
+            key_id: key.and_then(|(at, _)| u32::try_from(at).ok()).unwrap_or(NO_KEY),
             kind: ValueKind::Number,
+            id: node,
+            view: View::Raw,
+            back: Back::Same,
         };
-        self.piece_alone(&piece);
+        self.piece_alone(&piece, true);
     }
 
-    /// A text that is in no arena: its own filter pass, then the slow rules.
-    fn piece_alone(&mut self, piece: &Piece<'_>) {
+    /// A text that is in no arena: its own filter pass, then the slow rules. What was put together from several texts
+    /// is left to rules that are sure of themselves.
+    pub(super) fn piece_alone(&mut self, piece: &Piece<'_>, whole: bool) {
         self.memory.regions.clear();
         self.memory.last.fill(0);
         for hit in self.rules.filter().hits(piece.text) {
-            for (rule, role) in self.rules.uses(hit.literal) {
-                if !self.takes_part(*rule) {
+            for (ix, role) in self.rules.uses(hit.literal) {
+                let rule = self.rules.rule(*ix);
+                if !self.takes_part(*ix) || (!whole && rule.confidence() == Confidence::Low) {
                     continue;
                 }
                 match role {
                     Role::Value => {
-                        let (from, to) = regions::window(
-                            self.rules.rule(*rule),
-                            hit.start,
-                            hit.end,
-                            piece.text.len(),
-                        );
-                        self.push(0, *rule, from, to);
+                        let (from, to) =
+                            regions::window(rule, hit.start, hit.end, piece.text.len());
+                        self.push(0, *ix, from, to);
                     }
-                    Role::Keyword => self.push(0, *rule, 0, usize::MAX),
+                    Role::Keyword => self.push(0, *ix, 0, usize::MAX),
                     Role::Key => {}
                 }
             }
         }
-        // rules that the key opens
-        if let Some(key) = piece.key {
-            for hit in self.rules.filter().hits(key.as_bytes()) {
-                for (rule, role) in self.rules.uses(hit.literal) {
-                    if *role != Role::Value && self.takes_part(*rule) {
-                        self.push(0, *rule, 0, usize::MAX);
-                    }
-                }
-            }
-        }
+        self.open_by_key(piece);
         self.memory.regions.sort_unstable();
         let mut next = 0;
         while let Some(mut region) = self.memory.regions.get(next).copied() {
@@ -89,7 +85,35 @@ impl Pass<'_, '_, '_> {
             }
             self.look(piece, region.rule, region.start as usize, region.end as usize);
         }
-        self.slow_piece(piece);
+        if whole {
+            self.slow_piece(piece);
+        }
+    }
+
+    /// The rules that the text's key opens; each key is looked at once while its values follow each other.
+    fn open_by_key(&mut self, piece: &Piece<'_>) {
+        let Some(key) = piece.key else { return };
+        if self.memory.opened_by != piece.key_id || piece.key_id == NO_KEY {
+            self.memory.opened.clear();
+            self.memory.opened_by = piece.key_id;
+            if !self.charge(key.len()) {
+                return;
+            }
+            for hit in self.rules.filter().hits(key.as_bytes()) {
+                for (rule, role) in self.rules.uses(hit.literal) {
+                    if *role != Role::Value && self.takes_part(*rule) {
+                        self.memory.opened.push(*rule);
+                    }
+                }
+            }
+            self.memory.opened.sort_unstable();
+            self.memory.opened.dedup();
+        }
+        let opened = std::mem::take(&mut self.memory.opened);
+        for rule in &opened {
+            self.push(0, *rule, 0, usize::MAX);
+        }
+        self.memory.opened = opened;
     }
 
     /// A text of its own.
@@ -98,11 +122,18 @@ impl Pass<'_, '_, '_> {
         let kept = text.get(..cut.unwrap_or(0)).unwrap_or("");
         self.truncated |= kept.len() < text.len();
         self.work = self.work.max(kept.len().saturating_mul(WORK_PER_BYTE));
-        self.piece_alone(&Piece {
-            text: kept.as_bytes(),
-            node: 0,
-            key: None,
-            kind: ValueKind::String,
-        });
+        self.piece_alone(
+            &Piece {
+                text: kept.as_bytes(),
+                node: 0,
+                key: None,
+                key_id: NO_KEY,
+                kind: ValueKind::String,
+                id: 0,
+                view: View::Raw,
+                back: Back::Same,
+            },
+            true,
+        );
     }
 }

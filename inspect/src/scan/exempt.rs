@@ -4,8 +4,14 @@
 use crate::message::{Scalar, member};
 use simd_json::Node;
 
-/// Whether the value at this path is opaque. `parent` is the container it is directly in.
-pub(super) fn is_opaque(path: &[&str], nodes: &[Node<'_>], parent: Option<usize>) -> bool {
+/// Whether the value at this path is opaque. `parent` is the container it is directly in; `media` remembers what was said
+/// of the container asked last, which may have many members.
+pub(super) fn is_opaque(
+    path: &[&str],
+    nodes: &[Node<'_>],
+    parent: Option<usize>,
+    media: &mut Option<(usize, bool)>,
+) -> bool {
     match path {
         ["jsonrpc" | "id" | "method"]
         | [
@@ -20,12 +26,17 @@ pub(super) fn is_opaque(path: &[&str], nodes: &[Node<'_>], parent: Option<usize>
         | ["params", "_meta", "progressToken" | "io.modelcontextprotocol/protocolVersion"]
         | ["params" | "result", "_meta", "io.modelcontextprotocol/related-task", "taskId"] => true,
         [before @ .., "blob"] => is_content(before),
-        [before @ .., "data"] => {
-            let kind = parent
-                .and_then(|parent| member(nodes, parent, "type"))
-                .and_then(|at| nodes.get(at))
-                .map(Scalar::of);
-            is_content(before) && matches!(kind, Some(Scalar::Str("image" | "audio")))
+        [before @ .., "data"] if is_content(before) => {
+            let Some(parent) = parent else { return false };
+            if let Some((asked, is)) = *media
+                && asked == parent
+            {
+                return is;
+            }
+            let kind = member(nodes, parent, "type").and_then(|at| nodes.get(at)).map(Scalar::of);
+            let is = matches!(kind, Some(Scalar::Str("image" | "audio")));
+            *media = Some((parent, is));
+            is
         }
         _ => false,
     }

@@ -4,19 +4,25 @@
 //! on the text's own slice, in a window where that is safe; what remains is checked, placed and reported.
 
 mod alone;
+mod carry;
 mod exempt;
+mod joins;
 mod pass;
 mod place;
+mod quote;
 mod regions;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod views;
+
+pub use carry::Carry;
 
 use pass::{Memory, Pass, Place};
 
 use crate::compile::{RuleIx, RuleSet};
 use crate::message::{Message, ValueKind};
-use crate::rule::words;
+use crate::rule::{View, words};
 use crate::surface::Surface;
 use smallvec::SmallVec;
 
@@ -46,6 +52,8 @@ pub struct Subject<'a> {
     pub paranoia: u8,
     /// Bytes of text scanned at most; beyond it the scan says `truncated`.
     pub budget: usize,
+    /// When, in seconds since 1970: what a suppression's end is compared with.
+    pub now: i64,
 }
 
 /// A byte range, end exclusive.
@@ -62,7 +70,8 @@ pub struct Span {
 pub struct Finding {
     /// The rule.
     pub rule: RuleIx,
-    /// Byte ranges in the raw message, of the `secret` group or of the whole match.
+    /// Byte ranges in the raw message, of the `secret` group or of the whole match. Several when it was split over
+    /// neighbouring texts; none when it stands in an earlier message as a whole.
     pub spans: SmallVec<[Span; 1]>,
     /// Where in the protocol.
     pub surface: Surface,
@@ -74,6 +83,38 @@ pub struct Finding {
     pub kind_of_value: ValueKind,
     /// Points it adds.
     pub score: u32,
+    /// The reading of the text it was found in.
+    pub view: View,
+    /// Whether a quotable rule found it inside quotes or a code fence.
+    pub quoted: bool,
+    /// Whether part of it stands in an earlier message, where nothing can be changed any more.
+    pub part: Part,
+    /// Whether it counts.
+    pub standing: Standing,
+}
+
+/// Whether a finding counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// It does.
+    #[default]
+    Enforced,
+    /// Its rule is only tried: it counts for what would be.
+    Shadow,
+    /// A suppression says that it is no harm.
+    Suppressed,
+}
+
+words!(Standing { Enforced = "enforced", Shadow = "shadow", Suppressed = "suppressed" });
+
+/// Where something found begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// In this message.
+    #[default]
+    This,
+    /// In an earlier message of the same stream or session.
+    Earlier,
 }
 
 /// What a scan found.
@@ -103,11 +144,24 @@ impl Scanner {
 
     /// Scans every key, string and long number of a message. Does not allocate when nothing is found.
     pub fn scan(&mut self, rules: &RuleSet, message: &Message<'_>, subject: &Subject<'_>) -> Scan {
+        self.scan_after(rules, message, subject, None)
+    }
+
+    /// The same for a message that follows others of its stream or session: what was split between them is found too.
+    pub fn scan_after(
+        &mut self,
+        rules: &RuleSet,
+        message: &Message<'_>,
+        subject: &Subject<'_>,
+        carry: Option<&mut Carry>,
+    ) -> Scan {
         let mut pass = Pass::new(&mut self.memory, rules, subject, Place::In(message));
         pass.texts(message);
         if message.has_long_numbers() {
             pass.numbers(message);
         }
+        pass.views(message);
+        pass.joins(message, carry);
         pass.finish(message)
     }
 
@@ -133,12 +187,14 @@ impl Scanner {
             name: None,
             paranoia: u8::MAX,
             budget: usize::MAX,
+            now: 0,
         };
         let mut pass = Pass::new(&mut self.memory, rules, &subject, Place::Example);
         pass.texts(message);
         if message.has_long_numbers() {
             pass.numbers(message);
         }
+        pass.views(message);
         pass.rules_found()
     }
 }

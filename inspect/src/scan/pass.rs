@@ -1,17 +1,20 @@
-//! One scan of one message: collect regions, verify them text by text, then find the raw spans of what was found.
+//! One scan of one message: the memory it uses and the main pass over all texts as they stand.
 
+use super::joins::Joined;
 use super::regions::{self, Region};
-use super::verify::Piece;
-use super::{Direction, MAX_FINDINGS, Subject};
+use super::verify::{Back, Piece};
+use super::{Direction, MAX_FINDINGS, Part, Subject};
 use crate::compile::{Role, RuleIx, RuleSet};
 use crate::cursor::PathWalker;
-use crate::message::{Entry, Message, ValueKind};
+use crate::message::{Entry, Message, NO_KEY, ValueKind};
+use crate::rule::View;
 use crate::surface::Surface;
 use simd_json::Node;
+use smallvec::SmallVec;
 use std::ops::Range;
 
 /// Bytes given to regexes for each byte of text, at most; a flood of false literal hits ends here.
-pub(super) const WORK_PER_BYTE: usize = 64;
+pub(super) const WORK_PER_BYTE: usize = 32;
 /// And at least this many, so that small messages are never cut short.
 const MIN_WORK: usize = 4 * 1024 * 1024;
 /// Regions kept at most.
@@ -24,23 +27,59 @@ pub(super) struct Memory {
     pub(super) regions: Vec<Region>,
     /// For each rule: one more than the index of its last region.
     pub(super) last: Vec<u32>,
+    /// For each rule: one more than the last key that opened its texts.
+    named: Vec<u32>,
+    /// For each rule: the key it looked at last, and whether it is one of the rule's.
+    pub(super) keys: Vec<(u32, bool)>,
     /// The slow rules that take part.
     slow: Vec<RuleIx>,
+    /// The rules that the key looked at last opens, for texts on their own.
+    pub(super) opened: Vec<RuleIx>,
+    /// Which key that was.
+    pub(super) opened_by: u32,
     /// Where the digits of the text at hand are.
     pub(super) digits: Vec<u32>,
+    /// Texts of the message that may hold JSON with keys of interest.
+    pub(super) nested: Vec<u32>,
+    /// Texts that deserve other readings, and which.
+    pub(super) suspects: Vec<(u32, u8)>,
+    /// The texts that a reader takes for one, and these as one.
+    pub(super) neighbours: Vec<(u32, u32)>,
+    pub(super) joined: Joined,
     pub(super) found: Vec<Found>,
+}
+
+/// What one large message needed of these is given back after it.
+const KEEP: usize = 64 * 1024;
+
+impl Memory {
+    fn trim(&mut self) {
+        fn shrink<T>(list: &mut Vec<T>) {
+            list.clear();
+            if list.capacity() > KEEP {
+                *list = Vec::new();
+            }
+        }
+        shrink(&mut self.regions);
+        shrink(&mut self.digits);
+        shrink(&mut self.nested);
+        shrink(&mut self.suspects);
+    }
 }
 
 /// Something found, not yet placed in the raw bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
     pub(super) rule: RuleIx,
-    pub(super) node: u32,
+    /// The texts it stands in, and where in them, unescaped.
+    pub(super) places: SmallVec<[(u32, Range<usize>); 1]>,
     pub(super) kind: ValueKind,
-    /// In the unescaped text.
-    pub(super) range: Range<usize>,
     pub(super) surface: Surface,
     pub(super) path: String,
+    pub(super) score: u32,
+    pub(super) view: View,
+    pub(super) quoted: bool,
+    pub(super) part: Part,
 }
 
 /// What the texts stand in.
@@ -66,6 +105,16 @@ pub(super) struct Pass<'p, 'm, 'a> {
     /// Bytes of text that may still be scanned.
     pub(super) budget: usize,
     pub(super) truncated: bool,
+    /// Texts looked at that are in no message: each gets a number.
+    pub(super) pieces: u32,
+    /// The text placed last: its surface, and whether it is opaque.
+    pub(super) placed: Option<(u32, Surface, bool)>,
+    /// The container asked last whether it is media.
+    pub(super) media: Option<(usize, bool)>,
+    /// The text and rule whose keywords were looked for last, and whether one was there.
+    pub(super) worded: Option<(u32, RuleIx, bool)>,
+    /// How often the walk along the path may begin anew.
+    pub(super) rewinds: u32,
 }
 
 impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
@@ -76,10 +125,15 @@ impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
         place: Place<'m, 'a>,
     ) -> Self {
         memory.path.reset();
-        memory.regions.clear();
+        memory.trim();
         memory.found.clear();
-        memory.last.clear();
-        memory.last.resize(rules.len(), 0);
+        memory.opened_by = NO_KEY;
+        for list in [&mut memory.last, &mut memory.named] {
+            list.clear();
+            list.resize(rules.len(), 0);
+        }
+        memory.keys.clear();
+        memory.keys.resize(rules.len(), (NO_KEY, false));
         let pass = Self {
             memory,
             rules,
@@ -88,6 +142,11 @@ impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
             work: MIN_WORK,
             budget: subject.budget,
             truncated: false,
+            pieces: 0,
+            placed: None,
+            media: None,
+            worded: None,
+            rewinds: 64,
         };
         let mut slow = std::mem::take(&mut pass.memory.slow);
         slow.clear();
@@ -109,6 +168,13 @@ impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
 
     pub(super) fn direction(&self) -> Direction {
         self.subject.direction
+    }
+
+    /// Takes from the work that regexes and walks may still do; false when it is used up.
+    pub(super) fn charge(&mut self, cost: usize) -> bool {
+        self.truncated |= cost > self.work;
+        self.work = self.work.saturating_sub(cost);
+        self.work > 0
     }
 
     /// Whether the scan has to end.
@@ -180,8 +246,15 @@ impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
                         );
                         self.push(at, *rule, from, to);
                     }
-                    Role::Key if !entry.is_key => {}
-                    Role::Key => self.push_named(message, entries, at, *rule),
+                    Role::Key if entry.is_key => self.push_named(message, entries, at, *rule),
+                    Role::Key => {
+                        // a key of JSON that stands in a string
+                        let json = matches!(arena.get(text), Some(b'{' | b'[' | b' ' | b'\n'));
+                        let at = u32::try_from(at).unwrap_or(NO_KEY);
+                        if json && self.memory.nested.last() != Some(&at) {
+                            self.memory.nested.push(at);
+                        }
+                    }
                     Role::Keyword => {
                         self.push(at, *rule, 0, usize::MAX);
                         if entry.is_key {
@@ -200,6 +273,12 @@ impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
     /// Opens every text directly named by the key at `at`: its value, or the elements of an array.
     fn push_named(&mut self, message: &Message<'_>, entries: &[Entry], at: usize, rule: RuleIx) {
         let Some(key) = entries.get(at) else { return };
+        // one key may hold several literals of a rule
+        let mark = u32::try_from(at + 1).unwrap_or(u32::MAX);
+        match self.memory.named.get_mut(rule.index()) {
+            Some(last) if *last != mark => *last = mark,
+            _ => return,
+        }
         let value = key.node as usize + 1;
         let end = match message.nodes().get(value) {
             Some(Node::Array { count, .. }) => value + count,
@@ -208,6 +287,9 @@ impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
         };
         let named = entries.get(at + 1..).unwrap_or(&[]).iter().zip(at + 1..);
         for (entry, index) in named.take_while(|(entry, _)| entry.node as usize <= end) {
+            if !self.charge(1) {
+                return;
+            }
             if entry.key == key.node && self.memory.regions.len() < MAX_REGIONS {
                 self.push(index, rule, 0, usize::MAX);
             }
@@ -234,7 +316,7 @@ impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
     }
 
     /// The text of an entry, its key, and what it is. A text that the budget cuts ends there.
-    fn piece<'t>(
+    pub(super) fn piece<'t>(
         message: &'t Message<'_>,
         entries: &[Entry],
         limit: usize,
@@ -255,6 +337,10 @@ impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
             text: text.as_bytes(),
             node: entry.node,
             key: string(entry.key),
+            key_id: entry.key,
+            id: entry.node,
+            view: View::Raw,
+            back: Back::Same,
             kind: if entry.is_key { ValueKind::Key } else { ValueKind::String },
         })
     }

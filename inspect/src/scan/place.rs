@@ -1,7 +1,7 @@
 //! From what was found to findings: the raw spans, in one walk over the raw bytes.
 
 use super::pass::{Found, Pass};
-use super::{Finding, Scan, Span};
+use super::{Finding, Scan, Span, Standing};
 use crate::compile::{RuleIx, RuleSet};
 use crate::cursor::{Escapes, Tokens};
 use crate::message::{Message, ValueKind};
@@ -21,30 +21,48 @@ impl Pass<'_, '_, '_> {
         if found.is_empty() {
             return Scan { findings: Vec::new(), truncated };
         }
-        found.sort_by_key(|found| (found.node, found.range.start, found.range.end, found.rule));
+        found.sort_by(|a, b| {
+            let key = |f: &Found| f.places.first().map(|(node, r)| (*node, r.start, r.end));
+            key(a).cmp(&key(b)).then(a.rule.cmp(&b.rule))
+        });
+        // all places in the order of the message, each with the finding it belongs to
+        let mut places: Vec<(u32, Range<usize>, usize, usize)> = Vec::with_capacity(found.len());
+        for (index, one) in found.iter().enumerate() {
+            let of = one.places.iter().enumerate();
+            places.extend(of.map(|(at, (node, range))| (*node, range.clone(), index, at)));
+        }
+        places.sort_by_key(|(node, range, ..)| (*node, range.start));
         let raw = message.raw();
         let mut tokens = Tokens::new(raw);
         let mut token: Option<(u32, Range<usize>, Escapes<'_>)> = None;
-        let mut findings = Vec::with_capacity(found.len());
-        for found in found.drain(..) {
-            if token.as_ref().is_none_or(|(node, ..)| *node != found.node) {
-                token = tokens.seek(found.node as usize).and_then(|range| {
+        let mut spans: Vec<SmallVec<[(usize, Span); 1]>> = vec![SmallVec::new(); found.len()];
+        for (node, range, index, at) in places {
+            if token.as_ref().is_none_or(|(known, ..)| *known != node) {
+                token = tokens.seek(node as usize).and_then(|range| {
                     let escapes = Escapes::new(raw.get(range.clone())?);
-                    Some((found.node, range, escapes))
+                    Some((node, range, escapes))
                 });
             }
-            let Some((_, range, escapes)) = &mut token else {
+            let Some((_, token, escapes)) = &mut token else {
                 // not reachable: the walk follows the parser; hide nothing rather than the wrong bytes
                 continue;
             };
-            let inside = match found.kind {
-                ValueKind::Number => Some(found.range.clone()),
-                _ => escapes.map(&found.range),
-            };
-            let inside = inside.unwrap_or(0..range.len());
-            let span = Span { start: range.start + inside.start, end: range.start + inside.end };
-            findings.push(finding(self.rules, found, span));
+            let is_string = token.start.checked_sub(1).and_then(|at| raw.get(at)) == Some(&b'"');
+            let inside = if is_string { escapes.map(&range) } else { Some(range) };
+            let inside = inside.unwrap_or(0..token.len());
+            let span = Span { start: token.start + inside.start, end: token.start + inside.end };
+            if let Some(of) = spans.get_mut(index) {
+                of.push((at, span));
+            }
         }
+        let findings = found
+            .drain(..)
+            .zip(spans)
+            .map(|(found, mut spans)| {
+                spans.sort_unstable_by_key(|(at, _)| *at);
+                finding(self.rules, found, spans.into_iter().map(|(_, span)| span).collect())
+            })
+            .collect();
         Scan { findings, truncated }
     }
 
@@ -55,8 +73,9 @@ impl Pass<'_, '_, '_> {
             .found
             .drain(..)
             .map(|found| {
-                let span = Span { start: found.range.start, end: found.range.end };
-                finding(self.rules, found, span)
+                let spans = found.places.iter().map(|(_, r)| Span { start: r.start, end: r.end });
+                let spans = spans.collect();
+                finding(self.rules, found, spans)
             })
             .collect();
         findings.sort_by_key(|finding| (finding.spans.first().copied(), finding.rule));
@@ -64,14 +83,21 @@ impl Pass<'_, '_, '_> {
     }
 }
 
-fn finding(rules: &RuleSet, found: Found, span: Span) -> Finding {
+fn finding(rules: &RuleSet, found: Found, spans: SmallVec<[Span; 1]>) -> Finding {
     Finding {
         rule: found.rule,
-        spans: SmallVec::from_elem(span, 1),
+        spans,
         surface: found.surface,
         path: found.path,
         in_key: found.kind == ValueKind::Key,
         kind_of_value: found.kind,
-        score: rules.rule(found.rule).score(),
+        score: found.score,
+        view: found.view,
+        quoted: found.quoted,
+        part: found.part,
+        standing: match rules.rule(found.rule).def().shadow {
+            true => Standing::Shadow,
+            false => Standing::Enforced,
+        },
     }
 }

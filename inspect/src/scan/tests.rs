@@ -31,6 +31,7 @@ const TO_CLIENT: Subject<'_> = Subject {
     name: Some("t"),
     paranoia: 1,
     budget: usize::MAX,
+    now: 0,
 };
 
 fn scan(message: &Value, subject: &Subject<'_>) -> Scan {

@@ -80,6 +80,15 @@ impl Found {
         let levels = (1..=4).contains(&inspect.paranoia);
         self.at(!levels, "/inspect/paranoia", "paranoia is 1, 2, 3 or 4");
         self.at(inspect.budget.get() == 0, "/inspect/budget", "0 would scan nothing");
+        self.at(inspect.flag_at == Some(0), "/inspect/flag_at", "0 would flag every message");
+        self.at(inspect.block_at == Some(0), "/inspect/block_at", "0 would block every message");
+        let short = inspect.mask_key.as_ref().is_some_and(|key| key.expose().len() < 16);
+        self.at(short, "/inspect/mask_key", "a key of placeholders has at least 16 bytes");
+        for (i, one) in inspect.suppress.iter().enumerate() {
+            if let Some((field, problem)) = one.problem() {
+                self.add(format!("/inspect/suppress/{i}/{field}"), problem);
+            }
+        }
         for (i, folder) in inspect.rules.iter().enumerate() {
             if let Err(error) = std::fs::read_dir(folder) {
                 let what = folder.display();

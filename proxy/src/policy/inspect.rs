@@ -1,6 +1,7 @@
 //! What it says: one parse and one scan of each message, with memory reused per thread.
 
 use std::cell::RefCell;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use capture::Str;
@@ -59,6 +60,13 @@ pub fn replaced(raw: &[u8], edits: &[Edit]) -> Vec<(Box<str>, Box<str>)> {
     edits.iter().map(text).collect()
 }
 
+/// Seconds since 1970.
+fn now() -> i64 {
+    // before 1970 nothing has ended yet
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
 struct Worker {
     limits: ParseLimits,
     parser: Parser,
@@ -90,6 +98,7 @@ pub fn read(
     direction: Direction,
     find: impl FnOnce(&Head) -> Option<Arc<Exchange>>,
 ) -> Result<Seen, ParseError> {
+    let now = now();
     WORKER.with_borrow_mut(|slot| {
         let limits = parse_limits(&snapshot.config.limits);
         let worker = match slot {
@@ -110,10 +119,12 @@ pub fn read(
                 name: head.name.as_deref().or(asked.and_then(|e| e.name.as_deref())),
                 paranoia: snapshot.policy.paranoia,
                 budget: snapshot.config.inspect.budget.bytes(),
+                now,
             };
             let scan = scanner.scan(&snapshot.rules, message, &subject);
             let truncated = scan.truncated;
-            let verdict = Verdict::decide(&snapshot.rules, &snapshot.policy, scan, message.raw());
+            let verdict =
+                Verdict::decide(&snapshot.rules, &snapshot.policy, &subject, scan, message.raw());
             (head, exchange, verdict, truncated)
         })?;
         let hidden = match verdict.findings.is_empty() {
@@ -157,13 +168,15 @@ pub fn check_params(
         name: head.name.as_deref(),
         paranoia: snapshot.policy.paranoia,
         budget: snapshot.config.inspect.budget.bytes(),
+        now: now(),
     };
     let mut scanner = Scanner::new();
     for text in texts {
         let surface = inspect::Surface::CallArgs;
         let scan = scanner.scan_text(&snapshot.rules, text, surface, &subject);
         let unseen = scan.truncated;
-        let verdict = Verdict::decide(&snapshot.rules, &snapshot.policy, scan, text.as_bytes());
+        let verdict =
+            Verdict::decide(&snapshot.rules, &snapshot.policy, &subject, scan, text.as_bytes());
         if verdict.action >= Action::Redact || (unseen && snapshot.policy.preset != Preset::Audit) {
             return Err(Denied::header_mismatch("a header holds what the body does not"));
         }

@@ -2,16 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use inspect::{Action, Class, Edit, Span};
+use inspect::{Action, Edit, Span, Standing};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::inspect::Seen;
-use crate::snapshot::Snapshot;
 
 /// The edit that takes every poisoned tool out of a blocked `tools/list` answer; `None` when the
 /// answer is of another method or shape, or no tool can be named. What is left is judged anew.
-pub fn withhold(snapshot: &Snapshot, seen: &Seen) -> Option<Edit> {
+pub fn withhold(seen: &Seen) -> Option<Edit> {
     if seen.exchange.as_deref().map(|e| &*e.method) != Some("tools/list") {
         return None;
     }
@@ -21,10 +20,8 @@ pub fn withhold(snapshot: &Snapshot, seen: &Seen) -> Option<Edit> {
         rules: Default::default(),
     };
     let mut poisoned = BTreeSet::new();
-    for finding in &seen.verdict.findings {
-        let rule = snapshot.rules.rule(finding.rule);
-        let datum = matches!(rule.class(), Class::Secret | Class::Pii);
-        if datum && rule.action() != Action::Block {
+    for (finding, asked) in seen.verdict.findings.iter().zip(&seen.verdict.asked) {
+        if *asked != Action::Block || finding.standing != Standing::Enforced {
             continue;
         }
         let rest = finding.path.strip_prefix("/result/tools/")?;

@@ -7,8 +7,8 @@ use capture::{Record, Str};
 use inspect::message::ValueKind;
 use inspect::surface::surface_of;
 use inspect::{
-    Action, Direction, Finding, Kind, Message, ParseLimits, Parser, Policy, Redaction, RuleSet,
-    Scan, Scanner, Span, Subject, Verdict,
+    Action, Direction, Finding, Kind, Message, ParseLimits, Parser, Part, Policy, Redaction,
+    RuleSet, Scan, Scanner, Span, Standing, Subject, Verdict,
 };
 
 use crate::report::{JudgedWith, Reason};
@@ -139,6 +139,7 @@ impl<'a> Judge<'a> {
             name: row.name.as_deref(),
             paranoia: policy.paranoia,
             budget: usize::MAX,
+            now: row.ts_us.div_euclid(1_000_000),
         };
         let scanner = &mut self.scanner;
         self.parser
@@ -161,13 +162,14 @@ impl<'a> Judge<'a> {
 /// The policy recorded with the row, with what was given in its place.
 fn policy(options: &Options<'_>, sets: &mut Sets, row: &Record) -> Result<Policy, Reason> {
     if let (Some(preset), Some(paranoia)) = (options.preset, options.paranoia) {
-        return Ok(Policy { preset, paranoia });
+        return Ok(Policy { preset, paranoia, ..Policy::default() });
     }
     let digest = row.policy_digest.as_ref().ok_or(Reason::PolicyMissing)?;
     let recorded = sets.policy(digest).ok_or(Reason::PolicyMissing)?;
     Ok(Policy {
         preset: options.preset.unwrap_or(recorded.preset),
         paranoia: options.paranoia.unwrap_or(recorded.paranoia),
+        ..recorded.clone()
     })
 }
 
@@ -216,7 +218,7 @@ fn verdict(
         redactions.iter().map(|hidden| (hidden.rule.clone(), hidden.path.clone())).collect();
     hidden.sort();
     let scan = Scan { truncated: scan.truncated, findings: scan.findings };
-    let verdict = Verdict::decide(set, policy, scan, message.raw());
+    let verdict = Verdict::decide(set, policy, subject, scan, message.raw());
     Judged {
         action: verdict.action,
         would_be: verdict.would_be,
@@ -255,6 +257,13 @@ fn hidden_finding(
             _ => ValueKind::String,
         },
         score: rule.score(),
+        view: inspect::rule::View::Raw,
+        quoted: false,
+        part: Part::This,
+        standing: match rule.def().shadow {
+            true => Standing::Shadow,
+            false => Standing::Enforced,
+        },
     })
 }
 

@@ -52,13 +52,13 @@ impl Sets {
     /// The recorded policy of this digest.
     pub(crate) fn policy(&mut self, digest: &Str) -> Option<Policy> {
         if let Some(known) = self.policies.get(digest) {
-            return *known;
+            return known.clone();
         }
         let policy = self.read_policy(digest).map_err(|error| self.error(error)).ok();
         if self.policies.len() >= MAX_POLICIES {
             self.policies.clear();
         }
-        self.policies.insert(digest.clone(), policy);
+        self.policies.insert(digest.clone(), policy.clone());
         policy
     }
 

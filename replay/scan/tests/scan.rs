@@ -32,7 +32,7 @@ fn differing(report: &Report) -> BTreeMap<&str, (u64, u64)> {
 fn the_recorded_rules_agree_with_themselves_in_every_mode() {
     let set = compile(&[RULES]);
     for (bodies, preset) in BOTH.iter().flat_map(|b| PRESETS.map(|p| (*b, p))) {
-        let dir = capture(&set, Policy { preset, paranoia: 1 }, bodies);
+        let dir = capture(&set, &Policy { preset, ..Policy::default() }, bodies);
         for rules in [RulesFrom::Recorded, RulesFrom::Set(&set)] {
             let report = scan(dir.path(), rules, &Options::default()).unwrap();
             assert!(!report.differs(), "{bodies:?} {preset}\n{report}");
@@ -53,7 +53,7 @@ fn the_recorded_rules_agree_with_themselves_in_every_mode() {
 #[test]
 fn redacted_captures_hold_no_secret_and_still_count_it() {
     let set = compile(&[RULES]);
-    let dir = capture(&set, Policy::default(), Bodies::Redacted);
+    let dir = capture(&set, &Policy::default(), Bodies::Redacted);
     for row in Reader::open(dir.path()).unwrap() {
         let body = row.unwrap().body.unwrap();
         assert!(!String::from_utf8_lossy(&body).contains("tok_a"));
@@ -67,7 +67,7 @@ fn redacted_captures_hold_no_secret_and_still_count_it() {
 fn without_a_rule_exactly_its_findings_are_missed() {
     let set = compile(&[RULES]);
     for bodies in BOTH {
-        let dir = capture(&set, Policy::default(), bodies);
+        let dir = capture(&set, &Policy::default(), bodies);
         for id in set.rules().iter().map(|rule| rule.id()) {
             let without = Options { without: vec![id.to_owned()], ..Options::default() };
             let less = set.without(&[id]);
@@ -95,7 +95,7 @@ fn with_one_more_rule_exactly_its_findings_are_caught() {
     // In the blocked message and beside hidden text as well; `badge-1234` in the wiped command of
     // a redacted capture is gone only if the finding that hides it covers it, which none does.
     for bodies in BOTH {
-        let dir = capture(&set, Policy::default(), bodies);
+        let dir = capture(&set, &Policy::default(), bodies);
         let report = scan(dir.path(), RulesFrom::Set(&more), &Options::default()).unwrap();
         let expected = BTreeMap::from([("test.pii.badge", (5, 0))]);
         assert_eq!(differing(&report), expected, "{bodies:?}\n{report}");
@@ -111,7 +111,7 @@ fn with_one_more_rule_exactly_its_findings_are_caught() {
 fn another_policy_changes_actions_and_no_findings() {
     let set = compile(&[RULES]);
     for bodies in BOTH {
-        let dir = capture(&set, Policy::default(), bodies);
+        let dir = capture(&set, &Policy::default(), bodies);
         let options = Options { preset: Some(Preset::Audit), ..Options::default() };
         let report = scan(dir.path(), RulesFrom::Recorded, &options).unwrap();
         assert!(report.differs());
@@ -126,7 +126,7 @@ fn the_order_of_rows_leaves_no_trace() {
     let set = compile(&[RULES]);
     let more = compile(&[MORE, RULES]).without(&["test.pii.mail"]);
     for bodies in BOTH {
-        let dir = capture(&set, Policy::default(), bodies);
+        let dir = capture(&set, &Policy::default(), bodies);
         let mut rows: Vec<_> = Reader::open(dir.path()).unwrap().map(Result::unwrap).collect();
         rows.extend(unjudgeable(&rows[2].clone()));
         let judge = |rows: &[capture::Record]| {
@@ -150,10 +150,10 @@ fn the_order_of_rows_leaves_no_trace() {
 #[test]
 fn what_cannot_be_judged_is_counted_by_reason() {
     let set = compile(&[RULES]);
-    let mut all = rows(&set, Policy::default(), Bodies::Redacted);
+    let mut all = rows(&set, &Policy::default(), Bodies::Redacted);
     all.extend(unjudgeable(&all[2].clone()));
     let dir = tempfile::tempdir().unwrap();
-    record(dir.path(), &set, Policy::default(), all);
+    record(dir.path(), &set, &Policy::default(), all);
     let report = scan(dir.path(), RulesFrom::Recorded, &Options::default()).unwrap();
     let reasons = report.unjudged;
     assert_eq!((report.rows, report.judged, reasons.total()), (15, 10, 5));
@@ -165,7 +165,7 @@ fn what_cannot_be_judged_is_counted_by_reason() {
 #[test]
 fn a_missing_rule_set_or_policy_is_an_error_and_the_rest_goes_on() {
     let set = compile(&[RULES]);
-    let dir = capture(&set, Policy::default(), Bodies::Raw);
+    let dir = capture(&set, &Policy::default(), Bodies::Raw);
     let rulesets = dir.path().join("rulesets");
     for file in fs::read_dir(&rulesets).unwrap() {
         fs::write(file.unwrap().path(), MORE).unwrap();
@@ -189,7 +189,7 @@ fn a_missing_rule_set_or_policy_is_an_error_and_the_rest_goes_on() {
 #[test]
 fn a_damaged_file_is_an_error_and_the_rest_goes_on() {
     let set = compile(&[RULES]);
-    let dir = capture(&set, Policy::default(), Bodies::Raw);
+    let dir = capture(&set, &Policy::default(), Bodies::Raw);
     let day = dir.path().join("date=2026-11-23/hour=00");
     fs::create_dir_all(&day).unwrap();
     fs::write(day.join("w-1-9.parquet"), b"PAR1 and then nothing").unwrap();
@@ -207,7 +207,7 @@ fn no_capture_is_an_error() {
 #[test]
 fn a_subfolder_or_file_finds_the_captures_rule_sets() {
     let set = compile(&[RULES]);
-    let dir = capture(&set, Policy::default(), Bodies::Redacted);
+    let dir = capture(&set, &Policy::default(), Bodies::Redacted);
     let day = dir.path().join("date=2026-11-22");
     let hour = day.join("hour=09");
     let file = fs::read_dir(&hour).unwrap().next().unwrap().unwrap().path();
@@ -222,7 +222,7 @@ fn a_report_never_quotes_what_was_matched() {
     let set = compile(&[RULES]);
     let more = compile(&[MORE]);
     for bodies in BOTH {
-        let dir = capture(&set, Policy::default(), bodies);
+        let dir = capture(&set, &Policy::default(), bodies);
         let report = scan(dir.path(), RulesFrom::Set(&more), &Options::default()).unwrap();
         let text = format!("{report}{}", serde_json::to_string(&report).unwrap());
         for secret in ["badge-1", "badge-0", "@example", "rm -rf", "tok_"] {
@@ -266,7 +266,7 @@ fn what_reaches_into_a_placeholder_counts_only_where_it_was_recorded() {
         raw,
     };
     for bodies in BOTH {
-        let row = row(0, &passing, &live, Policy::default(), bodies);
+        let row = row(0, &passing, &live, &Policy::default(), bodies);
         assert!(row.rule_ids.iter().any(|id| &**id == "test.across"));
         let options = Options::default().with_policy(Policy::default());
         let judge =
@@ -317,7 +317,7 @@ fn the_built_in_rules_agree_with_themselves_on_their_examples() {
     let set = RuleSet::compile(&files).unwrap();
     let messages = built_in_examples(&set);
     for (preset, paranoia) in PRESETS.into_iter().zip([1, 4, 2]) {
-        let policy = Policy { preset, paranoia };
+        let policy = Policy { preset, paranoia, ..Policy::default() };
         for bodies in BOTH {
             let rows = messages.iter().map(|(direction, raw)| {
                 let passing = Passing {
@@ -327,10 +327,10 @@ fn the_built_in_rules_agree_with_themselves_on_their_examples() {
                     name: Some("t"),
                     raw,
                 };
-                Ok(row(0, &passing, &set, policy, bodies))
+                Ok(row(0, &passing, &set, &policy, bodies))
             });
             let options =
-                Options { samples_per_rule: 50, ..Options::default() }.with_policy(policy);
+                Options { samples_per_rule: 50, ..Options::default() }.with_policy(policy.clone());
             let report = scan_rows(rows, "none".as_ref(), RulesFrom::Set(&set), &options);
             assert!(!report.differs(), "{bodies:?} {policy:?}\n{report}");
             assert!(report.rules.len() > 50, "{report}");
@@ -341,8 +341,8 @@ fn the_built_in_rules_agree_with_themselves_on_their_examples() {
 #[test]
 fn hostile_redactions_are_survived() {
     let set = compile(&[RULES]);
-    let dir = capture(&set, Policy::default(), Bodies::Redacted);
-    let good = rows(&set, Policy::default(), Bodies::Redacted).swap_remove(2);
+    let dir = capture(&set, &Policy::default(), Bodies::Redacted);
+    let good = rows(&set, &Policy::default(), Bodies::Redacted).swap_remove(2);
     let huge = usize::MAX;
     let lists = [
         "[".to_owned(),

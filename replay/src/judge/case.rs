@@ -125,6 +125,7 @@ impl<'r> Bench<'r> {
             name: case.name.as_deref().or(*name),
             paranoia: self.policy.paranoia,
             budget: usize::MAX,
+            now: 0,
         };
         let (mut judged, sent) = self.verdict(case.id, raw, &subject)?;
         // spans of the message → spans of the text
@@ -172,6 +173,7 @@ impl<'r> Bench<'r> {
             name: name.as_deref().or(case.name.as_deref()),
             paranoia: self.policy.paranoia,
             budget: usize::MAX,
+            now: 0,
         };
         let (mut judged, sent) = self.verdict(case.id, raw, &subject)?;
         judged.output = match sent {
@@ -197,7 +199,7 @@ impl<'r> Bench<'r> {
             .parse(raw, |message| {
                 let scan = scanner.scan(rules, message, subject);
                 let truncated = scan.truncated;
-                (Verdict::decide(rules, policy, scan, raw), truncated)
+                (Verdict::decide(rules, policy, subject, scan, raw), truncated)
             })
             .map_err(|e| e.to_string())?;
         if truncated && self.policy.preset != Preset::Audit {

@@ -174,7 +174,7 @@ pub(crate) fn row(
     at: usize,
     message: &Passing<'_>,
     set: &RuleSet,
-    policy: Policy,
+    policy: &Policy,
     bodies: Bodies,
 ) -> Record {
     let raw = message.raw.as_bytes();
@@ -185,13 +185,14 @@ pub(crate) fn row(
         name: message.name,
         paranoia: policy.paranoia,
         budget: 4 << 20,
+        now: 0,
     };
     let mut parser = Parser::new(ParseLimits::default());
     let (kind, rpc_id, verdict) = parser
         .parse(raw, |parsed| {
             let scan = Scanner::new().scan(set, parsed, &subject);
             let id = parsed.id().map(|id| id.to_json());
-            (parsed.kind(), id, Verdict::decide(set, &policy, scan, raw))
+            (parsed.kind(), id, Verdict::decide(set, policy, &subject, scan, raw))
         })
         .unwrap();
     let (body, redactions) = match bodies {
@@ -258,12 +259,12 @@ pub(crate) fn unjudgeable(judged: &Record) -> Vec<Record> {
 }
 
 /// The rows of [`TRAFFIC`].
-pub(crate) fn rows(set: &RuleSet, policy: Policy, bodies: Bodies) -> Vec<Record> {
+pub(crate) fn rows(set: &RuleSet, policy: &Policy, bodies: Bodies) -> Vec<Record> {
     TRAFFIC.iter().enumerate().map(|(at, passing)| row(at, passing, set, policy, bodies)).collect()
 }
 
 /// Writes a capture with these rows, their rule set and their policy.
-pub(crate) fn record(dir: &Path, set: &RuleSet, policy: Policy, rows: Vec<Record>) {
+pub(crate) fn record(dir: &Path, set: &RuleSet, policy: &Policy, rows: Vec<Record>) {
     let recorder = Recorder::open(RecorderConfig::new(dir)).unwrap();
     recorder.store_ruleset(set.digest(), set.source()).unwrap();
     recorder.store_config(POLICY, &serde_json::to_string(&policy).unwrap()).unwrap();
@@ -274,7 +275,7 @@ pub(crate) fn record(dir: &Path, set: &RuleSet, policy: Policy, rows: Vec<Record
 }
 
 /// [`TRAFFIC`] in a capture of its own.
-pub(crate) fn capture(set: &RuleSet, policy: Policy, bodies: Bodies) -> TempDir {
+pub(crate) fn capture(set: &RuleSet, policy: &Policy, bodies: Bodies) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     record(dir.path(), set, policy, rows(set, policy, bodies));
     dir
