@@ -3,7 +3,7 @@
 use crate::compile::{RuleIx, RuleSet};
 use crate::mask::MaskKey;
 use crate::message::ValueKind;
-use crate::scan::{Finding, Span};
+use crate::scan::{Finding, Part, Span};
 use crate::suppress::unescaped;
 use crate::verdict::Verdict;
 use serde::{Deserialize, Serialize};
@@ -59,6 +59,9 @@ pub struct Redaction {
     pub length: usize,
     /// How it was hidden: `placeholder`, `zeros` or `key`.
     pub strategy: String,
+    /// Whether it began in an earlier message; not written when it did not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub earlier: bool,
 }
 
 /// Applies edits that are sorted and disjoint.
@@ -117,6 +120,7 @@ pub fn redact(
                 start: placed.start,
                 length: placed.len,
                 strategy: strategy(finding.kind_of_value).to_owned(),
+                earlier: finding.part == Part::Earlier,
             });
         }
     }

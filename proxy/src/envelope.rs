@@ -220,6 +220,16 @@ impl Context {
         known(self.negotiated.get()?.as_bytes())
     }
 
+    /// Whose messages follow each other, as far as that is known: the session's, else those of the
+    /// key's holder to this server, else the connection's.
+    pub fn sender(&self) -> Str {
+        match (&self.session, &self.principal) {
+            (Some(session), _) => session.clone(),
+            (None, Some(principal)) => format!("{principal}\0{}", self.server.name).into(),
+            (None, None) => format!("\0{}\0{}", self.conn_id, self.server.name).into(),
+        }
+    }
+
     /// Whether the request is of 2026-07-28 or later by its header.
     pub fn is_modern(&self, head: &Head) -> bool {
         head.claim != Claim::None

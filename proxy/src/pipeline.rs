@@ -1,7 +1,7 @@
 //! The path of one message, readable top to bottom. The module `relay` is the way back.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -93,7 +93,13 @@ impl Pipeline {
         // read: one parse, one scan
         let find = |head: &Head| self.exchange(&cx, head, started);
         let name = &cx.server.name;
-        let seen = match look::read(&cx.snapshot, name, frame.clone(), Direction::ToServer, find) {
+        let read = {
+            let carry = self.sessions.carry(&cx.sender());
+            let mut carry = carry.lock().unwrap_or_else(PoisonError::into_inner);
+            let direction = Direction::ToServer;
+            look::read(&cx.snapshot, name, frame.clone(), direction, Some(&mut carry), find)
+        };
+        let seen = match read {
             Ok(seen) => seen,
             Err(e) => return self.refuse_bytes(&cx, &frame, &Denied::of_parse(&e)),
         };

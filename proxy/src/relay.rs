@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use http::StatusCode;
 use inspect::message::{Kind, split_batch};
-use inspect::{Action, Direction};
+use inspect::{Action, Carry, Direction};
 
 use crate::audit::{Leg, Timing};
 use crate::batch::join;
@@ -34,7 +34,8 @@ pub(crate) fn reply(
     let waits = cx.transport != Transport::Stdio;
     let exchange = exchange.filter(|_| is_request);
     let open_ended = exchange.as_ref().is_some_and(|e| &*e.method == "subscriptions/listen");
-    let mut one = One { pipeline, cx, exchange, sent, status: reply.status.map(|s| s.as_u16()) };
+    let status_code = reply.status.map(|s| s.as_u16());
+    let mut one = One { pipeline, cx, exchange, sent, status: status_code, carry: Carry::new() };
     let body = match reply.body {
         Body::Empty => Ok(Body::Empty),
         Body::One(frame) => one.frame(frame).map(|passed| passed.map_or(Body::Empty, Body::One)),
@@ -172,6 +173,8 @@ struct One {
     sent: Instant,
     /// The HTTP status the reply came with.
     status: Option<u16>,
+    /// The ends of what the reply said so far: what is split between its messages is found.
+    carry: Carry,
 }
 
 impl One {
@@ -208,8 +211,12 @@ impl One {
         let started = Instant::now();
         let cx = Arc::clone(&self.cx);
         let (snapshot, server) = (&cx.snapshot, &cx.server.name);
+        let direction = Direction::ToClient;
+        let mut carry = std::mem::take(&mut self.carry);
         let find = |head: &Head| self.exchange_of(head, started);
-        let seen = match look::read(snapshot, server, frame.clone(), Direction::ToClient, find) {
+        let read = look::read(snapshot, server, frame.clone(), direction, Some(&mut carry), find);
+        self.carry = carry;
+        let seen = match read {
             Ok(seen) => seen,
             Err(e) => {
                 let detail = e.to_string();
@@ -374,7 +381,8 @@ impl One {
         let (left, _) = inspect::apply(&seen.envelope.raw, &[edit]).ok()?;
         let find = |_: &Head| seen.exchange.clone();
         let name = &cx.server.name;
-        let left = look::read(&cx.snapshot, name, left.into(), Direction::ToClient, find).ok()?;
+        let direction = Direction::ToClient;
+        let left = look::read(&cx.snapshot, name, left.into(), direction, None, find).ok()?;
         if left.verdict.action == Action::Block || left.truncated {
             return None;
         }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use capture::Str;
-use inspect::Direction;
+use inspect::{Carry, Direction};
 use sha2::{Digest, Sha256};
 
 use crate::snapshot::hex;
@@ -54,6 +54,7 @@ struct State {
     of_clients: Table<Key, Arc<Exchange>>,
     of_servers: Table<Key, Arc<Exchange>>,
     handshakes: Table<Str, Handshake>,
+    carries: Table<Str, Arc<Mutex<Carry>>>,
 }
 
 /// A bounded map that forgets its oldest entry first. An entry that is taken out leaves its place
@@ -153,6 +154,7 @@ impl Sessions {
         let mut state = self.lock();
         state.of_servers.entries.retain(|key, _| key.0 != *session);
         state.handshakes.take(session);
+        state.carries.take(session);
         let mut gone: Vec<(u64, Arc<Exchange>)> = state
             .of_clients
             .entries
@@ -161,6 +163,17 @@ impl Sessions {
             .collect();
         gone.sort_unstable_by_key(|(age, _)| *age);
         gone.into_iter().map(|(_, exchange)| exchange).collect()
+    }
+
+    /// What is remembered of the texts that a sender sent, some kilobytes at most.
+    pub fn carry(&self, sender: &Str) -> Arc<Mutex<Carry>> {
+        let mut state = self.lock();
+        if let Some((_, carry)) = state.carries.entries.get(sender) {
+            return Arc::clone(carry);
+        }
+        let carry = Arc::new(Mutex::new(Carry::new()));
+        state.carries.put(sender.clone(), Arc::clone(&carry), self.limit);
+        carry
     }
 
     /// Remembers what a session's handshake said.

@@ -289,7 +289,7 @@ fn alphabets(bytes: &[u8], deep: bool, runs: &mut Vec<Run>) {
             continue;
         }
         let start = (0..at).rev().take_while(|at| in_run(bytes, *at)).last().unwrap_or(at);
-        let end = run_end(bytes, at);
+        let end = run_end(bytes, start);
         if end - start >= MIN_RUN && runs.len() < MAX_RUNS {
             alphabet(bytes, start..end, deep, runs);
         }
@@ -300,17 +300,19 @@ fn alphabets(bytes: &[u8], deep: bool, runs: &mut Vec<Run>) {
 /// The end of a run; lines of base64 that follow each other are one run.
 fn run_end(bytes: &[u8], mut at: usize) -> usize {
     let mut line = at;
+    let mut first = None;
     loop {
         while in_run(bytes, at) {
             at += 1;
         }
+        let first = *first.get_or_insert(at - line);
         let after = match bytes.get(at..) {
             Some([b'\r', b'\n', ..]) => at + 2,
             Some([b'\n', ..]) => at + 1,
             _ => return at,
         };
-        // a wrapped line is long, and so is what follows it unless it is the last
-        if at - line < 48 || !in_run(bytes, after) {
+        // wrapped lines are as long as each other, but for the last
+        if first < MIN_RUN || at - line != first || !in_run(bytes, after) {
             return at;
         }
         line = after;

@@ -5,6 +5,7 @@
 
 mod alone;
 mod carry;
+mod echoes;
 mod exempt;
 mod joins;
 mod pass;
@@ -162,6 +163,7 @@ impl Scanner {
         }
         pass.views(message);
         pass.joins(message, carry);
+        pass.echoes(message);
         pass.finish(message)
     }
 

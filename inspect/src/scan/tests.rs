@@ -1,8 +1,12 @@
 //! Where findings are reported, where they are not, and when a scan ends early.
 
-use super::{Direction, MAX_FINDINGS, Scan, Scanner, Subject};
-use crate::{Message, ParseLimits, Parser, RuleFile, RuleSet, Surface};
+use super::{Carry, Direction, MAX_FINDINGS, Part, Scan, Scanner, Standing, Subject};
+use crate::{
+    Action, MaskKey, Message, ParseLimits, Parser, Policy, RuleFile, RuleSet, Suppression, Surface,
+    Verdict, redact,
+};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 fn rules() -> RuleSet {
     let rule = |id: &str, pattern: &str, more: &str| {
@@ -119,4 +123,173 @@ fn a_text_of_its_own() {
     let finding = &scan.findings[0];
     assert_eq!((finding.spans[0].start, finding.spans[0].end), (7, 12));
     assert_eq!(finding.path, "");
+}
+
+/// A scan of several messages of one stream or session.
+fn scan_all(set: &RuleSet, messages: &[Value], subject: &Subject<'_>) -> Vec<Scan> {
+    let mut carry = Carry::new();
+    let mut one = |message: &Value| {
+        let raw = message.to_string();
+        let run = |message: &Message<'_>| {
+            let subject = Subject { method: message.method().or(subject.method), ..*subject };
+            Scanner::new().scan_after(set, message, &subject, Some(&mut carry))
+        };
+        Parser::new(ParseLimits::default()).parse(raw.as_bytes(), run).unwrap()
+    };
+    messages.iter().map(&mut one).collect()
+}
+
+fn sure(pattern: &str, more: &str) -> RuleSet {
+    let text = format!(
+        "rules:\n- id: t.sure\n  title: t\n  class: secret\n  severity: high\n  confidence: high\n  pattern: '{pattern}'\n  docs: {{finds: f, why: w}}\n  tests: {{match: [], no_match: []}}\n{more}"
+    );
+    RuleSet::compile_unchecked(&[RuleFile { name: "t.yaml", text: &text }]).unwrap()
+}
+
+fn text_of(text: &str) -> Value {
+    result(&json!({ "content": [{ "type": "text", "text": text }] }))
+}
+
+#[test]
+fn what_is_split_over_messages_begins_earlier() {
+    let set = sure("zqxj[0-9]{6}", "");
+    let parts = |scans: &[Scan]| {
+        scans
+            .iter()
+            .map(|s| s.findings.iter().map(|f| f.part).collect::<Vec<_>>())
+            .collect::<Vec<_>>()
+    };
+    let split = scan_all(&set, &[text_of("a zqxj12"), text_of("3456 b")], &TO_CLIENT);
+    assert_eq!(parts(&split), [vec![], vec![Part::Earlier]]);
+    assert_eq!(split[1].findings[0].spans.len(), 1, "only what is here");
+    // three parts, the middle one short
+    let thin = [text_of("zqxj1"), text_of("23"), text_of("456")];
+    assert_eq!(parts(&scan_all(&set, &thin, &TO_CLIENT)), [vec![], vec![], vec![Part::Earlier]]);
+    // what was found whole is not found again with the next message
+    let whole = scan_all(&set, &[text_of("zqxj123456"), text_of("fine")], &TO_CLIENT);
+    assert_eq!(parts(&whole), [vec![Part::This], vec![]]);
+}
+
+#[test]
+fn arguments_of_one_name_follow_each_other() {
+    let set = sure("zqxj[0-9]{6}", "");
+    let call = |tool: &str, key: &str, text: &str| json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": tool, "arguments": { key: text } } });
+    let out = Subject { direction: Direction::ToServer, ..TO_CLIENT };
+    let counts = |messages: &[Value]| {
+        scan_all(&set, messages, &out).iter().map(|s| s.findings.len()).collect::<Vec<_>>()
+    };
+    assert_eq!(counts(&[call("t", "q", "zqxj12"), call("t", "q", "3456")]), [0, 1]);
+    assert_eq!(counts(&[call("t", "q", "zqxj12"), call("t", "other", "3456")]), [0, 0]);
+    // other arguments in between do not cut the thread, too many do
+    let between = |n: usize| {
+        let mut all = vec![call("t", "q", "zqxj12")];
+        all.extend((0..n).map(|i| call("t", &format!("k{i}"), "x")));
+        all.push(call("t", "q", "3456"));
+        counts(&all).pop()
+    };
+    assert_eq!(between(3), Some(1));
+    assert_eq!(between(16), Some(0));
+}
+
+#[test]
+fn a_secret_named_in_one_place_is_hidden_in_the_other() {
+    let set = sure("^[a-z0-9]{8,}$", "  key: '(?i)api_key'");
+    let message = result(&json!({
+        "content": [{ "type": "text", "text": "your key is aaa11bb22cc33, keep it" }],
+        "structuredContent": { "api_key": "aaa11bb22cc33", "other": "aaa11bb22cc33" },
+    }));
+    let raw = message.to_string();
+    let scan = Parser::new(ParseLimits::default())
+        .parse(raw.as_bytes(), |message| Scanner::new().scan(&set, message, &TO_CLIENT))
+        .unwrap();
+    let paths: Vec<&str> = scan.findings.iter().map(|f| f.path.as_str()).collect();
+    let expected = [
+        "/result/content/0/text",
+        "/result/structuredContent/api_key",
+        "/result/structuredContent/other",
+    ];
+    assert_eq!(paths, expected);
+    let policy = Policy::default();
+    let verdict = Verdict::decide(&set, &policy, &TO_CLIENT, scan, raw.as_bytes());
+    let (out, _) = redact(raw.as_bytes(), &verdict, &set, false).unwrap();
+    assert!(!String::from_utf8(out).unwrap().contains("aaa11"));
+}
+
+#[test]
+fn shadow_rules_count_for_what_would_be() {
+    let set = sure("zqxj[0-9]+", "  shadow: true\n  action: block");
+    let raw = text_of("zqxj1").to_string();
+    let scan = Parser::new(ParseLimits::default())
+        .parse(raw.as_bytes(), |message| Scanner::new().scan(&set, message, &TO_CLIENT))
+        .unwrap();
+    let verdict = Verdict::decide(&set, &Policy::default(), &TO_CLIENT, scan, raw.as_bytes());
+    assert_eq!((verdict.action, verdict.would_be), (Action::Allow, Action::Block));
+    assert_eq!(verdict.findings[0].standing, Standing::Shadow);
+    let (record, hidden) = redact(raw.as_bytes(), &verdict, &set, true).unwrap();
+    assert!(hidden.len() == 1 && !String::from_utf8(record).unwrap().contains("zqxj"));
+}
+
+#[test]
+fn suppressions_fit_by_rule_server_tool_path_and_value_until_they_end() {
+    let set = sure("zqxj[0-9]+", "");
+    let raw = text_of("zqxj1").to_string();
+    let decide = |suppress: Suppression, now: i64| {
+        let policy = Policy { suppress: vec![suppress], ..Policy::default() };
+        let subject = Subject { now, ..TO_CLIENT };
+        Parser::new(ParseLimits::default())
+            .parse(raw.as_bytes(), |message| {
+                let scan = Scanner::new().scan(&set, message, &subject);
+                Verdict::decide(&set, &policy, &subject, scan, raw.as_bytes()).action
+            })
+            .unwrap()
+    };
+    let one =
+        || Suppression { rule: "t.sure".into(), reason: "test".into(), ..Suppression::default() };
+    let some = |text: &str| Some(text.to_owned());
+    let real = crate::compile::hex(&Sha256::digest("zqxj1"));
+    let other = crate::compile::hex(&Sha256::digest("zqxj2"));
+    for fits in [
+        one(),
+        Suppression { rule: "t.*".into(), ..one() },
+        Suppression {
+            server: some("s"),
+            tool: some("t"),
+            path: some("/result/content/*"),
+            ..one()
+        },
+        Suppression { value_sha256: Some(real.to_uppercase()), ..one() },
+        Suppression { expires: Some(101), ..one() },
+    ] {
+        assert_eq!(decide(fits.clone(), 100), Action::Allow, "{fits:?}");
+    }
+    for fails in [
+        Suppression { rule: "t".into(), ..one() },
+        Suppression { server: some("other"), ..one() },
+        Suppression { tool: some("other"), ..one() },
+        Suppression { path: some("/result/structuredContent"), ..one() },
+        Suppression { value_sha256: Some(other), ..one() },
+        Suppression { expires: Some(100), ..one() },
+    ] {
+        assert_eq!(decide(fails.clone(), 100), Action::Redact, "{fails:?}");
+    }
+}
+
+#[test]
+fn placeholders_of_equal_secrets_are_equal_under_a_key() {
+    let set = sure("zqxj[0-9]+", "");
+    let raw = r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"zqxj1 \u007aqxj1 zqxj2"}]}}"#;
+    let mask = MaskKey::new(b"0123456789abcdef").ok();
+    let policy = Policy { mask, ..Policy::default() };
+    let verdict = Parser::new(ParseLimits::default())
+        .parse(raw.as_bytes(), |message| {
+            let scan = Scanner::new().scan(&set, message, &TO_CLIENT);
+            Verdict::decide(&set, &policy, &TO_CLIENT, scan, raw.as_bytes())
+        })
+        .unwrap();
+    let (out, _) = redact(raw.as_bytes(), &verdict, &set, false).unwrap();
+    let out: Value = serde_json::from_slice(&out).unwrap();
+    let text = out.pointer("/result/content/0/text").and_then(Value::as_str).unwrap();
+    let words: Vec<&str> = text.split(' ').collect();
+    assert!(words[0].starts_with("[wg:t.sure:") && words[0] == words[1], "{text}");
+    assert_ne!(words[0], words[2]);
 }

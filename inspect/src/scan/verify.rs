@@ -284,7 +284,12 @@ impl Pass<'_, '_, '_> {
     }
 
     /// The surface and path of a text, unless the rule does not look there or nothing there may be changed.
-    fn place(&mut self, rule: &Rule, kind: ValueKind, node: u32) -> Option<(Surface, String)> {
+    pub(super) fn place(
+        &mut self,
+        rule: &Rule,
+        kind: ValueKind,
+        node: u32,
+    ) -> Option<(Surface, String)> {
         let message = match self.place {
             Place::Example => return Some((Surface::Other, String::new())),
             Place::Alone(surface) => return Some((surface, String::new())),

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use capture::Str;
 use inspect::message::{ParseError, ParseLimits, Parser};
-use inspect::scan::{Direction, Scanner, Subject};
+use inspect::scan::{Carry, Direction, Scanner, Subject};
 use inspect::{Action, Edit, Preset, Verdict};
 
 use super::Denied;
@@ -87,7 +87,8 @@ pub fn parse_limits(limits: &Limits) -> ParseLimits {
     }
 }
 
-/// Parses and scans one message. `find` names the exchange a message belongs to, from its head.
+/// Parses and scans one message. `find` names the exchange a message belongs to, from its head;
+/// `carry` is what is remembered of the messages before it.
 ///
 /// # Errors
 /// When the bytes are not one JSON-RPC message within the limits.
@@ -96,6 +97,7 @@ pub fn read(
     server: &str,
     raw: Bytes,
     direction: Direction,
+    carry: Option<&mut Carry>,
     find: impl FnOnce(&Head) -> Option<Arc<Exchange>>,
 ) -> Result<Seen, ParseError> {
     let now = now();
@@ -121,7 +123,7 @@ pub fn read(
                 budget: snapshot.config.inspect.budget.bytes(),
                 now,
             };
-            let scan = scanner.scan(&snapshot.rules, message, &subject);
+            let scan = scanner.scan_after(&snapshot.rules, message, &subject, carry);
             let truncated = scan.truncated;
             let verdict =
                 Verdict::decide(&snapshot.rules, &snapshot.policy, &subject, scan, message.raw());

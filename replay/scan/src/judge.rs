@@ -259,7 +259,7 @@ fn hidden_finding(
         score: rule.score(),
         view: inspect::rule::View::Raw,
         quoted: false,
-        part: Part::This,
+        part: if hidden.earlier { Part::Earlier } else { Part::This },
         standing: match rule.def().shadow {
             true => Standing::Shadow,
             false => Standing::Enforced,
