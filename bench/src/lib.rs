@@ -62,6 +62,150 @@ pub fn prose(length: usize) -> String {
         .collect()
 }
 
+/// Kinds of text that tools give.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// Sentences, a little code.
+    Ascii,
+    /// Code.
+    Code,
+    /// JSON in a string.
+    Json,
+    /// One long run of base64, as of an image.
+    Base64,
+    /// Sentences in several scripts.
+    NonAscii,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 5] = [Kind::Ascii, Kind::Code, Kind::Json, Kind::Base64, Kind::NonAscii];
+
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Ascii => "ASCII text",
+            Kind::Code => "code",
+            Kind::Json => "JSON",
+            Kind::Base64 => "base64",
+            Kind::NonAscii => "non-ASCII",
+        }
+    }
+
+    /// About `length` bytes of it.
+    pub fn text(self, length: usize) -> String {
+        let lines: &[&str] = match self {
+            Kind::Ascii => return prose(length),
+            Kind::Code => &[
+                "pub fn merge(left: &[Row], right: &[Row]) -> Vec<Row> {\n",
+                "    let mut out = Vec::with_capacity(left.len() + right.len());\n",
+                "    for (i, row) in left.iter().enumerate() {\n",
+                "        if row.key <= right[i].key { out.push(row.clone()); }\n",
+                "        // equal keys keep the order of the left side\n",
+                "    }\n    out\n}\n\n",
+            ],
+            Kind::Json => {
+                let rows = (0..length / 90).map(|n| {
+                    serde_json::json!({ "id": n, "name": "a row of the table", "path": "/srv/data/rows", "ok": true, "size": 4096 + n })
+                });
+                return serde_json::Value::from_iter(rows).to_string();
+            }
+            Kind::Base64 => return noise(length),
+            Kind::NonAscii => &[
+                "Der Aufbau dauerte länger als geplant; drei Prüfungen fielen weg.\n",
+                "La compilation s’est terminée après quarante et une secondes.\n",
+                "Сборка завершилась успешно, три теста были пропущены.\n",
+                "構築は四十一秒で終わり、三つの試験は省かれました。\n",
+                "编译在四十一秒内完成，三个测试被跳过。\n",
+            ],
+        };
+        let mut out = String::new();
+        for line in lines.iter().cycle() {
+            if out.len() + line.len() > length {
+                return out;
+            }
+            out.push_str(line);
+        }
+        out
+    }
+}
+
+/// Letters and figures without sense, the same each time.
+fn noise(length: usize) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let digit = |_| {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(DIGITS[(state >> 58) as usize])
+    };
+    (0..length).map(digit).collect()
+}
+
+/// A kind of flood: its name, and one of about so many bytes.
+pub type Flood = (&'static str, fn(usize) -> Vec<u8>);
+
+/// What an attacker sends to make inspection slow: many half matches, keys, runs and readings.
+pub const HOSTILE: &[Flood] = &[
+    ("half keys", |n| result(&"sk-ant-api03-".repeat(n / 13))),
+    ("assignments", |n| result(&"api_key=password=".repeat(n / 17))),
+    ("orders", |n| result(&"ignore all previous ".repeat(n / 20))),
+    ("digits", |n| result(&"4111 1111 1111 1112 ".repeat(n / 20))),
+    ("mails", |n| result(&"a@b.c@".repeat(n / 6))),
+    ("percent signs", |n| result(&"%61%7a".repeat(n / 6))),
+    ("look-alikes", |n| result(&"\u{430}\u{200b}".repeat(n / 5))),
+    ("base64 of base64", |n| result(&"WVdGaFlXRmg".repeat(n / 11))),
+    ("spaced letters", |n| result(&"i g n o r e  ".repeat(n / 13))),
+    ("open brackets", |n| result(&"[{".repeat(n / 2))),
+    ("JSON in a string", |n| {
+        result(&format!("[{}]", "{\"password\":\"\\u0061\"},".repeat(n / 26)))
+    }),
+    ("keys", |n| {
+        let members: Vec<String> =
+            (0..n / 24).map(|i| format!("\"password{i}\":\"x{i}\"")).collect();
+        format!(
+            "{{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{{\"structuredContent\":{{{}}}}}}}",
+            members.join(",")
+        )
+        .into_bytes()
+    }),
+    ("opaque values", |n| {
+        let members: Vec<String> =
+            (0..n / 32).map(|i| format!("{{\"type\":\"image\",\"data\":\"AKIA{i}\"}}")).collect();
+        format!(
+            "{{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{{\"content\":[{}]}}}}",
+            members.join(",")
+        )
+        .into_bytes()
+    }),
+    ("short texts", |n| {
+        let members: Vec<String> =
+            (0..n / 30).map(|_| "{\"type\":\"text\",\"text\":\"eyJ\"}".to_owned()).collect();
+        format!(
+            "{{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{{\"content\":[{}]}}}}",
+            members.join(",")
+        )
+        .into_bytes()
+    }),
+];
+
+/// A rule file of so many rules, each with a prefix of its own.
+pub fn rules(count: usize) -> String {
+    let mut out = String::from("rules:\n");
+    for n in 0..count {
+        let mut prefix = String::from("q");
+        let mut rest = n;
+        for _ in 0..4 {
+            prefix.push(char::from(b'a' + (rest % 26) as u8));
+            rest /= 26;
+        }
+        out.push_str(&format!(
+            "- id: bench.rule-{n}\n  title: t\n  class: secret\n  severity: high\n  pattern: '\\b{prefix}_[A-Za-z0-9]{{32}}\\b'\n  entropy: 3.0\n  docs: {{finds: f, why: w}}\n  tests: {{match: ['{prefix}_{{{{alnum:32}}}}', 'k={prefix}_{{{{alnum:32}}}}'], no_match: ['{prefix}_', '{prefix}_x']}}\n"
+        ));
+    }
+    out
+}
+
 /// The rules built into the gateway, compiled.
 pub fn rule_set() -> RuleSet {
     let files: Vec<RuleFile<'_>> =

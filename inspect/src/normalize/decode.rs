@@ -353,6 +353,9 @@ fn alphabet(bytes: &[u8], run: Range<usize>, deep: bool, runs: &mut Vec<Run>) {
         if part.len() < MIN_RUN || part.len() == text.len() {
             continue;
         }
+        if !begins_readable(part) {
+            continue;
+        }
         if let Some(text) = readable(part, base64) {
             let padding = if here.end == end { padding } else { 0 };
             runs.push(Run { source: here.start..here.end + padding, text });
@@ -366,6 +369,18 @@ fn readable(run: &[u8], decode: fn(&[u8]) -> Option<Vec<u8>>) -> Option<String> 
         as_text(decode(probe)?)?;
     }
     as_text(decode(run)?)
+}
+
+/// A quick look at the first letters of base64, since a long run without sense has many parts.
+fn begins_readable(run: &[u8]) -> bool {
+    let mut bytes = [0; 15];
+    let Some(Ok(len)) = run.get(..20).map(|head| STANDARD.decode_slice(head, &mut bytes)) else {
+        return true;
+    };
+    let bytes = bytes.get(..len).unwrap_or(&[]);
+    let control = bytes.iter().filter(|b| matches!(b, 1..=8 | 14..=31 | 127)).count();
+    let broken: usize = bytes.utf8_chunks().map(|chunk| chunk.invalid().len()).sum();
+    control + broken < 5
 }
 
 /// Bytes as text, if nearly all of them are.
@@ -452,9 +467,11 @@ fn pairs(bytes: &[u8], runs: &mut Vec<Run>) {
 /// A place in the next run of pairs. A run takes 23 bytes or more, so a grid of eight meets it, in one of few phases.
 fn next_pairs(bytes: &[u8], mut at: usize) -> Option<usize> {
     let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);
-    while at + 8 < bytes.len() {
-        // most text fails at its first or second letter
-        let here = (at..at + 6).find(|at| {
+    while let Some(step) = bytes.get(at..at + 8) {
+        // every six bytes of a run have a mark; most of the rest fails at its first or second letter
+        let is_mark = |b: &u8| matches!(b, b' ' | b':' | b'-' | b',' | b'.' | b'\n');
+        let marked = step.iter().take(6).any(is_mark);
+        let here = (at..at + 6).filter(|_| marked).find(|at| {
             digit(*at)
                 && digit(at + 1)
                 && !digit(at + 2)
