@@ -2,8 +2,8 @@
 //! promises of the crate hold.
 
 use crate::{
-    Direction, ParseLimits, Parser, Policy, RuleFile, RuleSet, Scanner, Subject, Verdict, apply,
-    redact, split_batch,
+    Carry, Direction, ParseLimits, Parser, Policy, RuleFile, RuleSet, Scanner, Subject, Verdict,
+    apply, redact, split_batch,
 };
 use std::sync::LazyLock;
 
@@ -99,6 +99,55 @@ pub fn redaction(bytes: &[u8]) {
         (from, to) = (span.end, place.start + place.len);
     }
     assert_eq!(bytes.get(from..), out.get(to..));
+}
+
+/// Reads a text in every view: what is found lies in the message, and redacting it leaves the message whole.
+///
+/// # Panics
+/// A promise is broken.
+pub fn views(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    redaction(&answer(&text));
+}
+
+/// A stream of texts, parted by zero bytes: whatever was carried over, each message can be redacted, and nothing is
+/// said to begin here that does not.
+///
+/// # Panics
+/// A promise is broken.
+pub fn carry(bytes: &[u8]) {
+    let mut carry = Carry::new();
+    for part in bytes.split(|byte| *byte == 0).take(20) {
+        let raw = answer(&String::from_utf8_lossy(part));
+        let mut scanner = Scanner::new();
+        let policy = Policy { paranoia: 4, ..Policy::default() };
+        let decided = Parser::new(ParseLimits::default()).parse(&raw, |message| {
+            let scan = scanner.scan_after(&SET, message, &SUBJECT, Some(&mut carry));
+            Verdict::decide(&SET, &policy, &SUBJECT, scan, &raw)
+        });
+        let Ok(verdict) = decided else { continue };
+        for finding in &verdict.findings {
+            assert!(
+                finding.spans.iter().all(|span| span.start < span.end && span.end <= raw.len())
+            );
+            assert!(!finding.spans.is_empty());
+        }
+        for for_record in [false, true] {
+            let out = redact(&raw, &verdict, &SET, for_record);
+            let Ok((out, _)) = out else {
+                panic!("edits do not fit: {out:?}");
+            };
+            assert!(Parser::new(ParseLimits::default()).parse(&out, |_| ()).is_ok());
+        }
+    }
+}
+
+/// A tool's answer of one text.
+fn answer(text: &str) -> Vec<u8> {
+    let content = serde_json::json!([{ "type": "text", "text": text }]);
+    serde_json::json!({ "jsonrpc": "2.0", "id": 1, "result": { "content": content } })
+        .to_string()
+        .into_bytes()
 }
 
 /// Compiles text as a rule file; a set that compiles is equal to its own canonical source.

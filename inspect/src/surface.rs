@@ -152,7 +152,13 @@ pub fn surface_of(
         {
             Surface::CallArgs
         }
-        (Kind::Request | Kind::Notification, ["params", rest @ ..]) => of_params(method, rest),
+        (Kind::Request | Kind::Notification, ["params", rest @ ..]) => {
+            match of_params(method, rest) {
+                // what a server tells unasked is shown or logged, whatever it calls it
+                Surface::Other if direction == Direction::ToClient => Surface::Log,
+                surface => surface,
+            }
+        }
         (Kind::Error, ["error", ..]) => match method {
             "tools/call" => Surface::ResultText,
             "resources/read" => Surface::Resource,
@@ -318,6 +324,9 @@ mod tests {
             ),
             (at(Kind::Request, ToClient, "elicitation/create", "/params/message"), "elicitation"),
             (at(Kind::Notification, ToClient, "notifications/message", "/params/data"), "log"),
+            (at(Kind::Notification, ToClient, "notifications/progress", "/params/message"), "log"),
+            (at(Kind::Notification, ToClient, "x/unheard", "/params/a"), "log"),
+            (at(Kind::Notification, ToServer, "x/unheard", "/params/a"), "other"),
             (result("initialize", "/result/instructions"), "tool.description"),
             (at(Kind::Error, ToClient, "tools/call", "/error/message"), "result.text"),
             (at(Kind::Error, ToClient, "ping", "/error/message"), "result.text"),

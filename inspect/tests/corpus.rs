@@ -28,3 +28,13 @@ fn redaction_leaves_messages() {
 fn rule_files_compile_or_are_refused() {
     each("rules_yaml", |bytes| harness::rules_yaml(&String::from_utf8_lossy(bytes)));
 }
+
+#[test]
+fn every_reading_can_be_redacted() {
+    each("views", harness::views);
+}
+
+#[test]
+fn streams_can_be_redacted() {
+    each("carry", harness::carry);
+}

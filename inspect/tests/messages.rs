@@ -130,6 +130,18 @@ fn hostile_shapes_are_refused_cheaply() {
 }
 
 #[test]
+fn a_handshake_names_one_version() {
+    let mut parser = Parser::new(ParseLimits::default());
+    for raw in [
+        r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"a","protocolVersion":"b"}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"a","\u0070rotocolVersion":"b"}}"#,
+    ] {
+        let error = parser.parse(raw.as_bytes(), |_| ()).unwrap_err();
+        assert_eq!(error, ParseError::DuplicateKey { key: "protocolVersion" }, "{raw}");
+    }
+}
+
+#[test]
 fn a_parser_is_reusable_after_an_error() {
     let mut parser = Parser::new(ParseLimits::default());
     assert!(parser.parse(b"{", |_| ()).is_err());
@@ -165,8 +177,10 @@ fn batches_split_into_their_elements() {
     );
     assert!(matches!(split("[]").unwrap_err(), ParseError::NotAMessage { .. }));
     assert!(matches!(split("[1,2,3,4]").unwrap_err(), ParseError::TooManyValues { limit: 3 }));
-    for bad in ["[1", "[1,]", "[,1]", "[1] x", "[\"", "[1}}"] {
-        assert!(matches!(split(bad), Err(ParseError::Syntax { .. })) || bad == "[1}}", "{bad}");
+    for bad in ["[1", "[1,]", "[,1]", "[1] x", "[\"", "[1}", "[{\"a\":1}}", "[1}}"] {
+        assert!(matches!(split(bad), Err(ParseError::Syntax { .. })), "{bad}");
     }
+    // JSON knows no form feed
+    assert_eq!(split("\u{c}[1]").unwrap(), None);
     assert!(matches!(split(&"[".repeat(500)).unwrap_err(), ParseError::TooDeep { .. }));
 }

@@ -13,7 +13,7 @@ pub fn split_batch(
     limits: &ParseLimits,
     max_items: usize,
 ) -> Result<Option<Vec<Range<usize>>>, ParseError> {
-    if raw.iter().find(|b| !b.is_ascii_whitespace()) != Some(&b'[') {
+    if raw.iter().find(|b| !is_space(**b)) != Some(&b'[') {
         return Ok(None);
     }
     if raw.len() > limits.max_bytes {
@@ -47,6 +47,9 @@ pub fn split_batch(
             b',' | b']' | b'}' => {
                 if byte != b',' {
                     depth -= 1;
+                }
+                if depth == 0 && byte != b']' {
+                    return Err(syntax("a batch ends with a bracket"));
                 }
                 let ends_item = (byte == b',' && depth == 1) || depth == 0;
                 if ends_item {

@@ -12,7 +12,8 @@ pub(super) struct Head<'a> {
 }
 
 const TOP: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
-const PARAMS: [&str; 5] = ["name", "uri", "_meta", "arguments", "taskId"];
+const PARAMS: [&str; 6] = ["name", "uri", "_meta", "arguments", "taskId", "protocolVersion"];
+const RESULT: [&str; 1] = ["protocolVersion"];
 const META: [&str; 2] = ["io.modelcontextprotocol/protocolVersion", "protocolVersion"];
 
 /// The members of the object at node `at`, as (key, node of the value).
@@ -94,6 +95,11 @@ pub(super) fn read<'a>(nodes: &[Node<'a>]) -> Result<Head<'a>, ParseError> {
             }
         }
         Some(_) => return wrong("params is neither an object nor an array"),
+    }
+
+    // a handshake names one version
+    if let Some(result) = result {
+        unique(nodes, result, &RESULT)?;
     }
 
     // id: a string or an integer
