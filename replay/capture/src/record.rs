@@ -105,7 +105,7 @@ pub struct Record {
     pub would_be: Option<Str>,
     /// Rules found, sorted, one entry per finding. Null in the file where the row was not judged.
     pub rule_ids: Vec<Str>,
-    /// Sum of the findings' scores.
+    /// The highest sum of points within a window, or the points of one secret.
     pub score: Option<i64>,
     /// The rule set of the verdict; the file `rulesets/<digest>.yaml`. Null where the row was not judged.
     pub ruleset_digest: Option<Str>,

@@ -183,14 +183,16 @@ fn verdict(
     recorded: &[Str],
 ) -> Judged {
     // A placeholder is no text of the sender's: what is found in one does not count. What reaches
-    // into one or touches it (a boundary that was none) counts only where the live scan, with the
-    // text as it was, found that rule too.
+    // into one or touches it (a boundary that was none), or is put together from texts of which one
+    // may have ended otherwise, counts only where the live scan, with the text as it was, found that
+    // rule too.
     let mut scan = scanner.scan(set, message, subject);
     let placeholders = Placeholders::new(redactions);
+    let is_joined = |finding: &Finding| finding.spans.len() > 1 && !redactions.is_empty();
     scan.findings.retain(|finding| match placeholders.overlap(finding) {
-        Overlap::None => true,
+        Overlap::None if !is_joined(finding) => true,
         Overlap::Within => false,
-        Overlap::Partly => {
+        Overlap::None | Overlap::Partly => {
             let id = set.rule(finding.rule).id();
             let hidden = redactions.iter().filter(|hidden| hidden.rule == id).count();
             recorded.iter().filter(|recorded| &***recorded == id).count() > hidden
