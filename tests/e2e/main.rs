@@ -8,6 +8,7 @@
 mod capture;
 mod face;
 mod input;
+mod readings;
 mod relay;
 mod replay;
 mod upstream;
