@@ -2,6 +2,7 @@
 # Drives the gateway with programs that are not ours, one script after the other, and tells how long each took:
 #   conformance  the official suite against the fixture, directly and through the gateway, compared check by check
 #   real         server-everything, server-filesystem, mcp-server-git and the Inspector
+#   benign       honest traffic of six servers, of which next to nothing may be flagged
 #   readers      DuckDB and pyarrow read what was captured
 #   crash        kill -9 under load, and what the journal saved
 #   wraps        eight `wrap` processes on one capture folder
@@ -15,7 +16,7 @@ binaries=$("$here/binaries.sh") # apart from the eval, which would hide a failur
 eval "$binaries"
 export WIREGATE WIREGATE_REPLAY FIXTURE
 
-names=(conformance real readers crash wraps)
+names=(conformance real benign readers crash wraps)
 [[ $# -eq 0 ]] || names=("$@")
 
 rows=() failed=()
@@ -23,6 +24,7 @@ for name in "${names[@]}"; do
   case $name in
     conformance) script=(bash "$here/conformance.sh") ;;
     real) script=(bash "$here/real.sh") ;;
+    benign) script=(bash "$here/benign.sh") ;;
     readers) script=(bash "$here/readers.sh") ;;
     crash) script=(python3 "$here/crash.py") ;;
     wraps) script=(python3 "$here/wraps.py") ;;
