@@ -18,6 +18,7 @@ use crate::envelope::{Context, Head, McpHeaders, Reply, Transport, clipped};
 use crate::policy::Denied;
 use crate::policy::inspect::{self as look, Seen};
 use crate::policy::limit::Places;
+use crate::policy::schema::OutputSchemas;
 use crate::session::{Exchange, Handshake, Sessions};
 use crate::snapshot::Snapshot;
 use crate::telemetry::Metrics;
@@ -36,6 +37,8 @@ pub struct Pipeline {
     pub sessions: Sessions,
     /// How much at once.
     pub places: Places,
+    /// What tools promised of their results.
+    pub schemas: OutputSchemas,
 }
 
 impl std::fmt::Debug for Pipeline {
@@ -56,6 +59,7 @@ impl Pipeline {
         Pipeline {
             sessions: Sessions::new(limits.exchanges),
             places: Places::new(limits),
+            schemas: OutputSchemas::default(),
             snapshot: ArcSwap::new(snapshot),
             upstreams,
             audit,

@@ -248,6 +248,11 @@ impl One {
                 record(Leg::Upstream, Some("blocked"));
                 self.block(&seen)
             }
+            Ok(Action::Redact) if self.breaks_promise(&seen) => {
+                outcome = Some("blocked");
+                record(Leg::Upstream, Some("output_schema"));
+                self.block(&seen)
+            }
             Ok(Action::Redact) => match inspect::apply(&frame, &seen.verdict.edits) {
                 Ok((edited, _)) => {
                     let kept = record(Leg::Upstream, None);
@@ -269,9 +274,23 @@ impl One {
                 Some(frame)
             }
         };
+        let listed = seen.exchange.as_ref().is_some_and(|asked| &*asked.method == "tools/list");
+        if let Some(list) = passed.as_ref().filter(|_| listed) {
+            pipeline.schemas.learn(server, list);
+        }
         pipeline.metrics.processing(Direction::ToClient.as_str(), started.elapsed());
         self.settle(&seen, outcome);
         Ok(passed)
+    }
+
+    /// Whether a placeholder stands where the tool promised a string of a certain form.
+    fn breaks_promise(&self, seen: &Seen) -> bool {
+        let asked = seen.exchange.as_ref().filter(|asked| &*asked.method == "tools/call");
+        let Some(tool) = asked.and_then(|asked| asked.name.as_ref()) else { return false };
+        let (schemas, server) = (&self.pipeline.schemas, &self.cx.server.name);
+        let hidden = seen.verdict.findings.iter().zip(&seen.verdict.asked);
+        let mut hidden = hidden.filter(|(_, asked)| **asked == Action::Redact);
+        hidden.any(|(finding, _)| schemas.forbids(server, tool, &finding.path))
     }
 
     /// How long the server took for an answer: since this call, or since the request it belongs to.

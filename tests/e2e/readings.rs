@@ -2,7 +2,7 @@
 //! shadow rules, thresholds.
 
 use serde_json::{Value, json};
-use tests::{Client, FakeServer, Gateway, call};
+use tests::{Client, FakeServer, Gateway, call, request};
 
 use crate::{key, rows};
 
@@ -127,5 +127,24 @@ async fn thresholds_of_ones_own_decide() {
         let config = format!("inspect: {{ rules: [{:?}], block_at: {block_at} }}\n", folder.path());
         let gateway = Gateway::configured(&server.url, &config).await;
         assert_eq!(said(&gateway).await.contains("own.one"), blocked, "{block_at}");
+    }
+}
+
+#[tokio::test]
+async fn a_result_whose_schema_has_no_place_for_a_placeholder_is_blocked() {
+    let schema = json!({"type": "object", "properties": {"id": {"type": "string", "pattern": "^[A-Z0-9]+$"}, "note": {"type": "string"}}});
+    for (member, blocked) in [("id", true), ("note", false)] {
+        let schema = schema.clone();
+        let server = FakeServer::start(move |exchange| match exchange.message()["method"] == "tools/list" {
+            true => exchange.result(json!({"tools": [{"name": "read", "inputSchema": {"type": "object"}, "outputSchema": schema}]})),
+            false => exchange.result(json!({"content": [{"type": "text", "text": "see there"}], "structuredContent": {member: key()}})),
+        })
+        .await;
+        let gateway = Gateway::before(&server.url).await;
+        let client = Client::new(&gateway.url);
+        client.post(&request(1, "tools/list", json!({}))).await.bytes().await;
+        let answer = client.post(&call(2, "read", json!({}))).await.json().await;
+        assert_eq!(answer["result"]["isError"] == true, blocked, "{answer}");
+        assert!(!answer.to_string().contains(&key()));
     }
 }

@@ -3,6 +3,7 @@
 pub mod auth;
 pub mod inspect;
 pub mod limit;
+pub mod schema;
 pub mod withhold;
 
 use ::inspect::message::ParseError;
