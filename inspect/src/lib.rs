@@ -53,6 +53,7 @@ mod filter;
 #[doc(hidden)]
 pub mod harness;
 pub mod message;
+pub mod pin;
 #[cfg(test)]
 mod properties;
 pub mod rule;
