@@ -65,7 +65,7 @@ pub mod verdict;
 pub mod yaml;
 
 pub use compile::{Code, CompileError, CompileErrors, Rule, RuleFile, RuleIx, RuleSet};
-pub use edit::{Edit, EditError, Placed, Redaction, apply, redact};
+pub use edit::{Edit, EditError, Placed, Redaction, apply, leave_out, redact};
 pub use message::{
     Id, Kind, Message, ParseError, ParseLimits, Parser, Scalar, Text, ValueKind, split_batch,
 };

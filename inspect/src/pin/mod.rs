@@ -90,6 +90,19 @@ impl ItemKind {
     }
 }
 
+/// What is found by comparing definitions: the names that stand in records and metrics beside those of rules.
+pub const FINDINGS: [&str; 5] = [CHANGED, NEW, REFERS, SHADOW, UNPINNED];
+/// A definition is not the one seen first, or approved.
+pub const CHANGED: &str = "pin.changed";
+/// A definition was not approved yet.
+pub const NEW: &str = "pin.new";
+/// A tool's definition speaks of another server's tool.
+pub const REFERS: &str = "pin.refers";
+/// A tool has the name of another server's.
+pub const SHADOW: &str = "pin.shadow";
+/// A definition has no fingerprint, or there is no room for it.
+pub const UNPINNED: &str = "pin.unpinned";
+
 /// The BLAKE3 hash of a definition's canonical form.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 32]);
@@ -196,19 +209,20 @@ pub enum PinError {
     Syntax,
 }
 
-/// The items of an answer. `method` is that of its request; where it is not known, whatever the answer holds that looks
-/// like a list counts as one, since a client may take it for the answer it waits for. A page is a list like any other.
+/// Where the items of an answer stand: one entry for each array. `method` is that of its request; where it is not known,
+/// whatever the answer holds that looks like a list counts as one, since a client may take it for the answer it waits
+/// for. A page is a list like any other.
 ///
 /// # Errors
-/// The answer as a whole is no list, or longer than the limit. What is wrong with one item is told in its place.
-pub fn list(raw: &[u8], method: Option<&str>, limits: &PinLimits) -> Result<Vec<Listed>, PinError> {
+/// The answer as a whole is no list.
+pub fn places(raw: &[u8], method: Option<&str>) -> Result<Vec<(ItemKind, Vec<Span>)>, PinError> {
     let text = std::str::from_utf8(raw).map_err(|_| PinError::NotAList)?;
     let answer: Answer<'_> = serde_json::from_str(text).map_err(|_| PinError::NotAList)?;
     let Some(result) = answer.result else {
         return Ok(Vec::new());
     };
     let known = method.and_then(ItemKind::listed_by);
-    let mut listed = Vec::new();
+    let mut places = Vec::new();
     for (kind, items) in [
         (ItemKind::Tool, result.tools),
         (ItemKind::Prompt, result.prompts),
@@ -225,17 +239,36 @@ pub fn list(raw: &[u8], method: Option<&str>, limits: &PinLimits) -> Result<Vec<
             Some(Err(_)) if known.is_none() => continue,
             Some(Err(_)) => return Err(PinError::NotAList),
         };
-        if listed.len() + items.len() > limits.items {
-            return Err(PinError::TooMany { limit: limits.items });
-        }
         // Slices of one text: their distance is their place in it.
-        listed.extend(items.iter().map(|item| {
+        let place = |item: &&RawValue| {
             let start = item.get().as_ptr() as usize - text.as_ptr() as usize;
-            let span = Span { start, end: start + item.get().len() };
-            Listed { kind, span, item: Item::of(kind, item.get(), limits.definition) }
-        }));
+            Span { start, end: start + item.get().len() }
+        };
+        places.push((kind, items.iter().map(place).collect()));
     }
-    Ok(listed)
+    Ok(places)
+}
+
+/// The items of an answer, as [`places`] finds them.
+///
+/// # Errors
+/// The answer as a whole is no list, or longer than the limit. What is wrong with one item is told in its place.
+pub fn list(raw: &[u8], method: Option<&str>, limits: &PinLimits) -> Result<Vec<Listed>, PinError> {
+    let places = places(raw, method)?;
+    if places.iter().map(|(_, spans)| spans.len()).sum::<usize>() > limits.items {
+        return Err(PinError::TooMany { limit: limits.items });
+    }
+    let all =
+        places.into_iter().flat_map(|(kind, spans)| spans.into_iter().map(move |s| (kind, s)));
+    Ok(all
+        .map(|(kind, span)| {
+            let text = raw.get(span.start..span.end).and_then(|raw| std::str::from_utf8(raw).ok());
+            let item = text
+                .ok_or(PinError::Syntax)
+                .and_then(|text| Item::of(kind, text, limits.definition));
+            Listed { kind, span, item }
+        })
+        .collect())
 }
 
 impl Item {

@@ -1,3 +1,5 @@
+//! Canonical forms, lists, limits, drift and shadowing.
+
 use super::*;
 
 const LIMITS: PinLimits = PinLimits { items: 4, definition: 1 << 10 };
@@ -74,7 +76,7 @@ fn every_kind_has_its_list_and_an_unasked_answer_may_be_any() {
 
 #[test]
 fn limits_are_errors() {
-    let many = format!(r#"{{"result":{{"tools":[{}]}}}}"#, vec![r#"{"name":"a"}"#; 5].join(","));
+    let many = format!(r#"{{"result":{{"tools":[{}]}}}}"#, [r#"{"name":"a"}"#; 5].join(","));
     assert_eq!(tools(&many), Err(PinError::TooMany { limit: 4 }));
     let large = format!(r#"{{"result":{{"tools":[{{"name":"a","d":"{}"}}]}}}}"#, "x".repeat(2000));
     let item = tools(&large).unwrap().remove(0).item;
