@@ -195,11 +195,15 @@ const COLUMNS: [Column; 56] = [
         "the tail of the stream that the verdict also saw, redacted like the body",
     ),
     may("scan_now", ColumnType::Timestamp, "the time the scanner was told"),
-    may("would_be", ColumnType::Text, "what the rules asked for, before a preset softened it"),
+    may(
+        "would_be",
+        ColumnType::Text,
+        "what the rules asked for, before a preset softened it; what pins did is not in it",
+    ),
     may(
         "rule_ids",
         ColumnType::TextList,
-        "rules found, sorted, one entry per finding; null where the row was not judged",
+        "rules found, and `pin.…` where definitions changed, sorted, one entry per finding; null where the row was not judged",
     ),
     may("score", ColumnType::Int64, "sum of the findings' scores"),
     may(
