@@ -15,6 +15,7 @@ use crate::audit::{Audit, Leg, Timing};
 use crate::batch::join_replies;
 use crate::config::Config;
 use crate::envelope::{Context, Head, McpHeaders, Reply, Transport, clipped};
+use crate::pins::{Neighbours, Pins};
 use crate::policy::Denied;
 use crate::policy::inspect::{self as look, Seen};
 use crate::policy::limit::Places;
@@ -36,6 +37,8 @@ pub struct Pipeline {
     pub sessions: Sessions,
     /// How much at once.
     pub places: Places,
+    /// What servers offer, and whether it is what it was.
+    pub pins: Pins,
 }
 
 impl std::fmt::Debug for Pipeline {
@@ -59,8 +62,14 @@ impl Pipeline {
             snapshot: ArcSwap::new(snapshot),
             upstreams,
             audit,
+            pins: Pins::unsaved(Neighbours::All, Arc::clone(&metrics)),
             metrics,
         }
+    }
+
+    /// The same with these pins, in place of some that are forgotten at the end.
+    pub fn with_pins(self, pins: Pins) -> Pipeline {
+        Pipeline { pins, ..self }
     }
 
     /// The configuration of this moment; load it once per message.
@@ -93,7 +102,8 @@ impl Pipeline {
         // read: one parse, one scan
         let find = |head: &Head| self.exchange(&cx, head, started);
         let name = &cx.server.name;
-        let seen = match look::read(&cx.snapshot, name, frame.clone(), Direction::ToServer, find) {
+        let read = look::read(&cx.snapshot, name, frame.clone(), Direction::ToServer, find);
+        let mut seen = match read {
             Ok(seen) => seen,
             Err(e) => return self.refuse_bytes(&cx, &frame, &Denied::of_parse(&e)),
         };
@@ -108,9 +118,14 @@ impl Pipeline {
         if let Err(denied) = checked {
             return self.deny(&cx, &seen, &denied, started).await;
         }
+        // pins: what it uses is what was approved
+        seen.pins = self.pins.used(&cx, &seen);
         self.count_findings(&cx, &seen);
         if seen.verdict.action == Action::Block {
             return self.block(cx, &seen, started).await;
+        }
+        if let Some(denied) = seen.pins.denied() {
+            return self.deny(&cx, &seen, &denied, started).await;
         }
         let outgoing = match self.outgoing(&seen) {
             Ok(outgoing) => outgoing,
@@ -262,6 +277,9 @@ impl Pipeline {
         for finding in &seen.verdict.findings {
             let rule = cx.snapshot.rules.rule(finding.rule);
             self.metrics.verdict(rule.id(), seen.verdict.action.as_str());
+        }
+        for found in &seen.pins.findings {
+            self.metrics.verdict(found, seen.pins.action.as_str());
         }
     }
 

@@ -1,7 +1,7 @@
 //! The way back: what a server sends, read and inspected message by message, as it comes.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
@@ -209,7 +209,8 @@ impl One {
         let cx = Arc::clone(&self.cx);
         let (snapshot, server) = (&cx.snapshot, &cx.server.name);
         let find = |head: &Head| self.exchange_of(head, started);
-        let seen = match look::read(snapshot, server, frame.clone(), Direction::ToClient, find) {
+        let read = look::read(snapshot, server, frame.clone(), Direction::ToClient, find);
+        let mut seen = match read {
             Ok(seen) => seen,
             Err(e) => {
                 let detail = e.to_string();
@@ -220,6 +221,7 @@ impl One {
         let (pipeline, audit) = (&self.pipeline, &self.pipeline.audit);
         let kind = seen.envelope.head.kind;
         pipeline.metrics.message(Direction::ToClient.as_str(), kind.as_str());
+        seen.pins = pipeline.pins.listed(&cx, &seen, unix_seconds());
         pipeline.count_findings(&cx, &seen);
         let upstream = self.upstream_time(&seen);
         let status = self.status;
@@ -294,7 +296,7 @@ impl One {
             return Err(Denied::invalid_request("the id is too long"));
         }
         look::decided(&self.cx.snapshot, seen)?;
-        Ok(seen.verdict.action)
+        Ok(seen.action())
     }
 
     /// What a message from the server belongs to.
@@ -357,7 +359,7 @@ impl One {
         let asked = seen.exchange.as_deref();
         let method = asked.map(|e| &*e.method);
         let modern = asked.is_some_and(|e| e.modern);
-        if let Some(left) = self.without_poisoned(seen) {
+        if let Some(left) = self.without_withheld(seen) {
             return Some(left);
         }
         let answer = match head.kind {
@@ -367,11 +369,11 @@ impl One {
         self.instead(seen, answer, "blocked")
     }
 
-    /// A list of tools without those that are blocked, where the rest of it may pass.
-    fn without_poisoned(&self, seen: &Seen) -> Option<Bytes> {
+    /// A list without what is blocked of it, where the rest of it may pass.
+    fn without_withheld(&self, seen: &Seen) -> Option<Bytes> {
         let (cx, pipeline) = (&self.cx, &self.pipeline);
-        let edit = withhold::withhold(&cx.snapshot, seen)?;
-        let (left, _) = inspect::apply(&seen.envelope.raw, &[edit]).ok()?;
+        let edits = withhold::withhold(&cx.snapshot, seen)?;
+        let (left, _) = inspect::apply(&seen.envelope.raw, &edits).ok()?;
         let find = |_: &Head| seen.exchange.clone();
         let name = &cx.server.name;
         let left = look::read(&cx.snapshot, name, left.into(), Direction::ToClient, find).ok()?;
@@ -455,6 +457,11 @@ impl One {
         audit.answered(&self.cx, Leg::Client, asked, &answer, denied.reason, Timing::default());
         answer
     }
+}
+
+fn unix_seconds() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn not_mcp(detail: &str) -> String {

@@ -11,6 +11,7 @@ use inspect::{Action, Edit, Preset, Verdict};
 use super::Denied;
 use crate::config::{Limits, OnError};
 use crate::envelope::{Envelope, Head, clipped};
+use crate::pins::Pinned;
 use crate::session::Exchange;
 use crate::snapshot::Snapshot;
 use std::sync::Arc;
@@ -24,6 +25,8 @@ pub struct Seen {
     pub exchange: Option<Arc<Exchange>>,
     /// What the rules say.
     pub verdict: Verdict,
+    /// What was found by comparing what it lists or uses with the pins.
+    pub pins: Pinned,
     /// Whether part of it was not scanned.
     pub truncated: bool,
     /// What the record must hide, and by what: names and ids repeat parts of the body.
@@ -31,6 +34,11 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// What is done with the message: by the rules and by the pins.
+    pub fn action(&self) -> Action {
+        self.verdict.action.max(self.pins.action)
+    }
+
     /// A text out of this message as the record may hold it.
     pub fn shown(&self, text: &Str) -> Str {
         mirror(text, &self.hidden).map_or_else(|| text.clone(), Into::into)
@@ -134,6 +142,7 @@ pub fn read(
             envelope: Envelope { raw, head, direction },
             exchange,
             verdict,
+            pins: Pinned::default(),
             truncated,
         })
     })
