@@ -105,7 +105,7 @@ impl Default for Pins {
             changed: OnChanged::Block,
             store: None,
             on_error: None,
-            max_items: 2000,
+            max_items: 10_000,
             max_definition: Size::new(256 << 10),
             queue: 4096,
             queue_bytes: Size::mib(16),

@@ -15,7 +15,7 @@ use super::store::{Definitions, Kept, Pin, Sighting, Store, StoreError};
 const APPLICATION: i64 = 0x5747_504e;
 /// The format written.
 const FORMAT: i64 = 1;
-/// The most pins that are read: four times those of fifty busy servers.
+/// The most pins that are read: those of twenty servers that are full.
 const MOST: usize = 200_000;
 /// How long another process may hold the file.
 const PATIENCE: Duration = Duration::from_secs(2);
