@@ -97,7 +97,8 @@ impl Pins {
             tracing::warn!("no file to keep pins in: they are forgotten at the end");
             return Ok(Pins::unsaved(neighbours, metrics));
         };
-        Pins::keep(settings, neighbours, metrics, sqlite_at(file))
+        let open = sqlite_at(file, settings.max_bytes.get());
+        Pins::keep(settings, neighbours, metrics, open)
     }
 
     /// Pins with this store, on a thread of its own.
@@ -155,8 +156,11 @@ impl Neighbours {
     }
 }
 
-fn sqlite_at(file: PathBuf) -> Open {
-    Box::new(move || Ok(Box::new(Sqlite::open(&file, Missing::Create)?)))
+fn sqlite_at(file: PathBuf, most_bytes: u64) -> Open {
+    Box::new(move || {
+        let store = Sqlite::open(&file, Missing::Create)?.keeping(most_bytes);
+        Ok(Box::new(store))
+    })
 }
 
 impl Shared {

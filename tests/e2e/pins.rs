@@ -280,10 +280,13 @@ async fn the_command_line_tells_what_it_does_not_find() {
         &["approve", "upstream", "tool/a", "spoon/a"],
         &["approve"],
         &["approve", "upstream", "--all"],
+        &["approve", "upstream", "--fingerprint", "blake3:12"],
         &["reset", "nobody"],
     ] {
         assert_eq!(pins(&store, args).await.status.code(), Some(2), "{args:?}");
     }
+    let other = ["approve", "upstream", "--fingerprint", "blake3:000000000000"];
+    assert_eq!(pins(&store, &other).await.status.code(), Some(1), "nothing has that fingerprint");
     let approved = pins(&store, &["approve", "upstream", "tool/a", "--json"]).await;
     let approved: Value = serde_json::from_str(&stdout(&approved)).unwrap();
     assert_eq!((&approved["count"], &approved["pins"][0]["name"]), (&json!(1), &json!("a")));

@@ -51,7 +51,16 @@ impl Opened {
     /// # Errors
     /// The store cannot be read, or a server or an item that was named has no pin.
     fn pins(&mut self, server: Option<&str>, items: &[String]) -> Result<Vec<Pin>, CliError> {
-        let pins = self.store.pins(server, Definitions::With).map_err(failed(&self.file))?;
+        self.pins_with(Definitions::With, server, items)
+    }
+
+    fn pins_with(
+        &mut self,
+        definitions: Definitions,
+        server: Option<&str>,
+        items: &[String],
+    ) -> Result<Vec<Pin>, CliError> {
+        let pins = self.store.pins(server, definitions).map_err(failed(&self.file))?;
         if let (Some(server), true) = (server, pins.is_empty()) {
             return Err(CliError::NoPin(visible(server).into_owned()));
         }
@@ -87,7 +96,9 @@ fn failed(file: &Path) -> impl Fn(StoreError) -> CliError {
 }
 
 fn list(args: &PinsListArgs) -> Result<ExitCode, CliError> {
-    let mut pins = Opened::open(&args.store)?.pins(args.server.as_deref(), &[])?;
+    let definitions = if args.store.json { Definitions::With } else { Definitions::Without };
+    let mut opened = Opened::open(&args.store)?;
+    let mut pins = opened.pins_with(definitions, args.server.as_deref(), &[])?;
     if let Some(state) = &args.state {
         pins.retain(|pin| pin.state().as_str() == state);
     }
@@ -149,15 +160,16 @@ fn approve(args: &PinsApproveArgs) -> Result<ExitCode, CliError> {
     let mut opened = Opened::open(&args.store)?;
     let mut pins = opened.chosen(&args.choice)?;
     pins.retain(|pin| pin.state() != State::Approved);
+    let asked = pins.len();
+    if let Some(start) = &args.fingerprint {
+        pins.retain(|pin| pin.latest().fingerprint.to_string().starts_with(start));
+    }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     let approved = opened.store.approve(&pins, now).map_err(failed(&opened.file))?;
     done("approved", &pins, approved, args.store.json)?;
-    if approved < pins.len() {
-        eprintln!(
-            "{} changed again meanwhile: look at `wiregate pins diff`",
-            pins.len() - approved
-        );
+    if approved < asked {
+        eprintln!("{} left alone, not as shown: look at `wiregate pins diff`", asked - approved);
         return Ok(ExitCode::from(1));
     }
     Ok(ExitCode::SUCCESS)

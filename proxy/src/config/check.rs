@@ -101,6 +101,7 @@ impl Found {
         for (name, value) in [
             ("max_items", pins.max_items as u64),
             ("max_definition", pins.max_definition.get()),
+            ("max_bytes", pins.max_bytes.get()),
             ("queue", pins.queue as u64),
             ("queue_bytes", pins.queue_bytes.get()),
         ] {

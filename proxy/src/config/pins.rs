@@ -34,6 +34,8 @@ pub struct Pins {
     pub max_items: usize,
     /// Bytes of one definition.
     pub max_definition: Size,
+    /// Bytes of the store's file beyond which no more definitions are kept, only fingerprints.
+    pub max_bytes: Size,
     /// Sightings that may wait to be saved. What finds no place is saved with the next list.
     pub queue: usize,
     /// Bytes of definitions that may wait to be saved.
@@ -107,6 +109,7 @@ impl Default for Pins {
             on_error: None,
             max_items: 10_000,
             max_definition: Size::new(256 << 10),
+            max_bytes: Size::mib(256),
             queue: 4096,
             queue_bytes: Size::mib(16),
         }

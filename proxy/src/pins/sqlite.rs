@@ -67,6 +67,7 @@ const RESET: &str = "DELETE FROM pins WHERE server = ?1 AND kind = ?2 AND name =
 pub struct Sqlite {
     file: Connection,
     limit: usize,
+    most_bytes: u64,
 }
 
 /// Whether a file that is not there is made.
@@ -105,7 +106,12 @@ impl Sqlite {
             }
             error => error,
         })?;
-        Ok(Sqlite { file, limit: MOST })
+        Ok(Sqlite { file, limit: MOST, most_bytes: u64::MAX })
+    }
+
+    /// The same, in which no more definitions are kept once the file has so many bytes in use.
+    pub fn keeping(self, most_bytes: u64) -> Sqlite {
+        Sqlite { most_bytes, ..self }
     }
 
     /// Does the same to each of `pins`, all or nothing; returns how many rows it was done to.
@@ -132,6 +138,13 @@ impl Sqlite {
         all.commit()?;
         Ok(count)
     }
+}
+
+/// Bytes of the file that are in use.
+fn in_use(file: &Connection) -> Result<u64, StoreError> {
+    let number = |name| file.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let pages = number("page_count")?.saturating_sub(number("freelist_count")?);
+    Ok(u64::try_from(pages.saturating_mul(number("page_size")?)).unwrap_or(0))
 }
 
 /// Makes the table in a new file, and sees that an old one is ours.
@@ -193,15 +206,19 @@ impl Store for Sqlite {
 
     fn save(&mut self, sightings: &[Sighting]) -> Result<(), StoreError> {
         let all = self.file.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut room = self.most_bytes.saturating_sub(in_use(&all)?);
         {
             let mut statement = all.prepare(SAVE)?;
             for seen in sightings {
+                let fits = |text: &&str| text.len() as u64 <= room;
+                let definition = seen.definition.as_deref().filter(fits);
+                room -= definition.map_or(0, |text| text.len() as u64);
                 statement.execute(params![
                     &*seen.server,
                     seen.kind.as_str(),
                     &*seen.name,
                     seen.fingerprint.to_string(),
-                    seen.definition.as_deref(),
+                    definition,
                     seen.at,
                 ])?;
             }
@@ -331,6 +348,24 @@ mod tests {
         odd.save(&[seen("a", "one", 1)]).unwrap();
         odd.file.execute_batch("UPDATE pins SET kind = 'spoon'").unwrap();
         assert!(matches!(odd.pins(None, Definitions::With), Err(StoreError::Foreign)));
+    }
+
+    #[test]
+    fn a_full_file_gets_fingerprints_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Sqlite::open(&folder.path().join("p"), Missing::Create).unwrap();
+        let room = in_use(&store.file).unwrap() + 100_000;
+        store = store.keeping(room);
+        let long = "x".repeat(60_000);
+        store.save(&[seen("a", &long, 1), seen("b", &long, 1)]).unwrap();
+        store.save(&[seen("c", &long, 1), seen("d", "short", 1)]).unwrap();
+        let pins = store.pins(None, Definitions::With).unwrap();
+        let kept: Vec<bool> = pins.iter().map(|pin| pin.base.definition.is_some()).collect();
+        assert_eq!(kept, [true, false, false, true]);
+        // Room that comes free again is used.
+        store.reset(&pins[..1]).unwrap();
+        store.save(&[seen("c", &long, 2)]).unwrap();
+        assert!(store.pins(None, Definitions::With).unwrap()[1].base.definition.is_some());
     }
 
     #[test]

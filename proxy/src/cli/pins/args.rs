@@ -77,16 +77,21 @@ pub(in crate::cli) struct PinsDiffArgs {
 
 /// Approve definitions as they were seen last. A gateway that runs takes it over within seconds.
 ///
-/// Exits 0 when all are approved, 1 when one changed again meanwhile and was left alone, 2 when it
+/// Exits 0 when all are approved, 1 when one is not as it was shown and was left alone, 2 when it
 /// could not be done.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   wiregate pins approve files
   wiregate pins approve files tool/read_file tool/write_file
+  wiregate pins approve files tool/read_file --fingerprint blake3:d53d18c23212
   wiregate pins approve --all")]
 pub(in crate::cli) struct PinsApproveArgs {
     #[command(flatten)]
     pub(super) choice: PinsChoice,
+    /// Only what has this fingerprint, or one that starts so: what `diff` showed, and nothing that
+    /// came since
+    #[arg(long, value_name = "BLAKE3", value_parser = fingerprint)]
+    pub(super) fingerprint: Option<String>,
     #[command(flatten)]
     pub(super) store: PinsStore,
 }
@@ -102,4 +107,14 @@ pub(in crate::cli) struct PinsResetArgs {
     pub(super) choice: PinsChoice,
     #[command(flatten)]
     pub(super) store: PinsStore,
+}
+
+/// So much of a fingerprint that no other is meant.
+fn fingerprint(text: &str) -> Result<String, &'static str> {
+    let digits = text.strip_prefix("blake3:").unwrap_or(text);
+    let is_one = (12..=64).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    match is_one {
+        true => Ok(format!("blake3:{}", digits.to_ascii_lowercase())),
+        false => Err("12 to 64 hexadecimal digits"),
+    }
 }
