@@ -160,6 +160,7 @@ async fn without_a_word_about_pins_a_change_passes_and_is_flagged_and_a_first_li
         assert!(list(&client).await.contains(tools));
     }
     client.post(&call(2, "a", json!({}))).await.bytes().await;
+    gateway.logged("definitions changed: see `wiregate pins diff`").await;
     let capture = gateway.capture.clone();
     let store = gateway.pins.clone();
     let _dir = gateway.stop().await;

@@ -139,7 +139,20 @@ impl Pins {
         if news.is_empty() {
             return pins;
         }
-        self.shared.enter(server, news, settings.max_items)
+        let entered = self.shared.enter(server, news, settings.max_items);
+        let is_changed = |pins: &ServerPins, shown: &Shown| {
+            let entry = pins.get(shown.item.kind, &shown.key);
+            entry.is_some_and(|entry| entry.state() == State::Changed)
+        };
+        let changed = shown.iter().filter(|s| is_changed(&entered, s) && !is_changed(&pins, s));
+        // Once for each change; their names are the server's words, and no words for a log.
+        match changed.count() {
+            0 => {}
+            count => {
+                tracing::warn!(%server, count, "definitions changed: see `wiregate pins diff`")
+            }
+        }
+        entered
     }
 
     /// Finds what is not as it was, and tools that are or speak of another server's.
