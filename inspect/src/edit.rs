@@ -90,6 +90,41 @@ pub fn apply(raw: &[u8], edits: &[Edit]) -> Result<(Vec<u8>, Vec<Placed>), EditE
     Ok((out, placed))
 }
 
+/// The edits that take elements out of one array, each with the comma that parted it from a neighbour. `elements` are
+/// those of the array in their order, `is_gone` says which of them go; every byte of the others stays.
+pub fn leave_out(elements: &[Span], is_gone: impl Fn(usize) -> bool) -> Vec<Edit> {
+    let cut = |start, end| Edit {
+        span: Span { start, end },
+        replacement: Box::default(),
+        rules: SmallVec::new(),
+    };
+    let mut edits = Vec::new();
+    // Where the last element that stays ends.
+    let mut kept: Option<usize> = None;
+    let mut at = 0;
+    while let Some(first) = elements.get(at) {
+        let run = (at..elements.len()).take_while(|n| is_gone(*n)).count();
+        let next = elements.get(at + run);
+        match (run, kept, elements.get(at + run.saturating_sub(1)), next) {
+            // This one stays.
+            (0, ..) => {
+                kept = Some(first.end);
+                at += 1;
+                continue;
+            }
+            // Behind one that stays: from its end, with the comma before each.
+            (_, Some(kept), Some(last), _) => edits.push(cut(kept, last.end)),
+            // The first ones: with the comma behind each.
+            (_, None, _, Some(next)) => edits.push(cut(first.start, next.start)),
+            // All of them.
+            (_, None, Some(last), None) => edits.push(cut(first.start, last.end)),
+            (_, _, None, _) => {}
+        }
+        at += run;
+    }
+    edits
+}
+
 /// Applies a verdict's edits, for the wire or for the record, and tells where each hidden finding's placeholder stands.
 ///
 /// # Errors
@@ -277,8 +312,32 @@ fn zeros(raw: &[u8], span: Span) -> Box<[u8]> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Edit, EditError, Span, apply, zeros};
+    use super::{Edit, EditError, Span, apply, leave_out, zeros};
     use smallvec::SmallVec;
+
+    #[test]
+    fn what_is_left_out_takes_its_comma_along_and_nothing_else() {
+        let raw = r#"{"a":[ 1 ,  {"b":[]}, "x","y" ] }"#;
+        let spans: Vec<Span> = ["1", r#"{"b":[]}"#, r#""x""#, r#""y""#]
+            .map(|text| (raw.find(text).unwrap(), text.len()))
+            .map(|(start, len)| Span { start, end: start + len })
+            .into();
+        for (gone, left) in [
+            (&[][..], raw),
+            (&[0], r#"{"a":[ {"b":[]}, "x","y" ] }"#),
+            (&[1], r#"{"a":[ 1, "x","y" ] }"#),
+            (&[3], r#"{"a":[ 1 ,  {"b":[]}, "x" ] }"#),
+            (&[0, 2], r#"{"a":[ {"b":[]},"y" ] }"#),
+            (&[1, 2], r#"{"a":[ 1,"y" ] }"#),
+            (&[0, 1, 3], r#"{"a":[ "x" ] }"#),
+            (&[0, 1, 2, 3], r#"{"a":[  ] }"#),
+        ] {
+            let edits = leave_out(&spans, |n| gone.contains(&n));
+            let (out, _) = apply(raw.as_bytes(), &edits).unwrap();
+            assert_eq!(std::str::from_utf8(&out).unwrap(), left, "{gone:?}");
+            assert!(super::is_json(&out));
+        }
+    }
 
     #[test]
     fn zeros_stay_json() {

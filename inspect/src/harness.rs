@@ -1,9 +1,10 @@
 //! What the fuzz targets run, so that the corpus runs as an ordinary test too: whatever the bytes, no panic, and the
 //! promises of the crate hold.
 
+use crate::pin::{Item, PinLimits, canonical, diff, list, places};
 use crate::{
     Carry, Direction, ParseLimits, Parser, Policy, RuleFile, RuleSet, Scanner, Subject, Verdict,
-    apply, redact, split_batch,
+    apply, leave_out, redact, split_batch,
 };
 use std::sync::LazyLock;
 
@@ -166,4 +167,33 @@ pub fn rules_yaml(text: &str) {
         }
         Err(errors) => assert!(!errors.is_empty() && !errors.to_string().is_empty()),
     }
+}
+
+/// Reads a message as lists of definitions: forms are canonical, a definition does not differ from itself, and what is
+/// left when every other one is taken out is the rest of the list.
+///
+/// # Panics
+/// A promise is broken.
+pub fn pins(bytes: &[u8]) {
+    let limits = PinLimits { items: 1000, definition: 1 << 16 };
+    let items = |bytes: &[u8]| -> Option<Vec<Option<Item>>> {
+        let listed = list(bytes, None, &limits).ok()?;
+        Some(listed.into_iter().map(|listed| listed.item.ok()).collect())
+    };
+    let (Ok(places), Some(all)) = (places(bytes, None), items(bytes)) else { return };
+    for item in all.iter().flatten() {
+        assert_eq!(canonical(&item.canonical).as_ref(), Ok(&item.canonical));
+        assert_eq!(diff(&item.canonical, &item.canonical), Ok(Vec::new()));
+    }
+    let mut edits = Vec::new();
+    let mut kept = Vec::new();
+    let mut all = all.into_iter();
+    for (_, spans) in places {
+        edits.extend(leave_out(&spans, |n| n % 2 == 1));
+        let of_this = all.by_ref().take(spans.len()).enumerate();
+        kept.extend(of_this.filter(|(n, _)| n % 2 == 0).map(|(_, item)| item));
+    }
+    edits.sort_by_key(|edit| edit.span);
+    let Ok((out, _)) = apply(bytes, &edits) else { panic!("edits do not fit") };
+    assert_eq!(items(&out), Some(kept), "other items than those that stay");
 }

@@ -56,6 +56,7 @@ pub mod harness;
 pub mod mask;
 pub mod message;
 mod normalize;
+pub mod pin;
 #[cfg(test)]
 mod properties;
 pub mod rule;
@@ -69,7 +70,7 @@ pub mod verdict;
 pub mod yaml;
 
 pub use compile::{Code, CompileError, CompileErrors, Rule, RuleFile, RuleIx, RuleSet};
-pub use edit::{Edit, EditError, Placed, Redaction, apply, redact};
+pub use edit::{Edit, EditError, Placed, Redaction, apply, leave_out, redact};
 pub use mask::MaskKey;
 pub use message::{
     Id, Kind, Message, ParseError, ParseLimits, Parser, Scalar, Text, ValueKind, split_batch,

@@ -25,6 +25,11 @@ fn redaction_leaves_messages() {
 }
 
 #[test]
+fn lists_have_items_that_can_be_taken_out() {
+    each("pins", harness::pins);
+}
+
+#[test]
 fn rule_files_compile_or_are_refused() {
     each("rules_yaml", |bytes| harness::rules_yaml(&String::from_utf8_lossy(bytes)));
 }

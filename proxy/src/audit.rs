@@ -86,9 +86,10 @@ impl Audit {
         self.fill(&mut row, cx, sessions, seen);
         let verdict = &seen.verdict;
         let rules = &cx.snapshot.rules;
-        row.action = Some(word(verdict.action.as_str()));
+        row.action = Some(word(seen.action().as_str()));
         row.would_be = Some(word(verdict.would_be.as_str()));
         row.rule_ids = verdict.findings.iter().map(|f| rules.rule(f.rule).id().into()).collect();
+        row.rule_ids.extend(seen.pins.findings.iter().map(|found| word(found)));
         row.rule_ids.sort_unstable();
         row.score = Some(i64::from(verdict.score));
         row.truncated = seen.truncated;
@@ -361,7 +362,8 @@ static WORDS: LazyLock<HashMap<&'static str, Str>> = LazyLock::new(|| {
         "none",
         "blocked",
     ];
-    words.into_iter().map(|w| (w, w.into())).collect()
+    let words = words.into_iter().chain(inspect::pin::FINDINGS);
+    words.map(|w| (w, w.into())).collect()
 });
 
 fn word(word: &'static str) -> Str {

@@ -1,7 +1,7 @@
 //! The command line: what can be asked of `wiregate`, and which module does it.
 //!
 //! Long flags; data on stdout, talk on stderr; exit 0 when all is well, 1 when `check` found
-//! errors, 2 when a command could not run. A flag overrides the configuration file.
+//! errors or `pins` a change, 2 when a command could not run. A flag overrides the configuration file.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -13,12 +13,14 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{LoadError, Use, is_server_name};
 use crate::demo::{self, DemoError, DemoOptions};
+use crate::pins::StoreError;
 use crate::serve::{self, ServeError};
 use crate::telemetry::{self, LogError};
 use crate::wrap::{self, WrapOptions};
 
 mod check;
 mod keys;
+mod pins;
 pub mod reference;
 mod replay;
 mod rules;
@@ -51,6 +53,9 @@ enum Command {
     /// Show the rules in use.
     #[command(subcommand)]
     Rules(RulesCommand),
+    /// Watch what servers offer: new, approved, changed.
+    #[command(subcommand)]
+    Pins(pins::PinsCommand),
     /// Make keys for clients.
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -250,6 +255,20 @@ pub enum CliError {
     /// `wiregate-replay` is not where it should be.
     #[error("no {}: build it with `cargo build --release --package replay`, or put it there", .0.display())]
     NoReplay(PathBuf),
+    /// The store of pins cannot be used.
+    #[error("{}", .file.display())]
+    Pins {
+        /// Its file.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: StoreError,
+    },
+    /// There is neither a file for pins nor a home folder to look for one.
+    #[error("no file of pins: give `--store FILE`, or `pins.store` in the configuration")]
+    NoPins,
+    /// No such server or item. The user's to mend.
+    #[error("{0} has no pin")]
+    NoPin(String),
     /// The system gave no random bytes.
     #[error("the system gave no random bytes")]
     Random,
@@ -281,6 +300,7 @@ impl Cli {
             Command::Check(args) => check::run(&args.config, args.json),
             Command::Schema => print(&reference::schema()),
             Command::Rules(RulesCommand::List(args)) => rules::list(args),
+            Command::Pins(command) => pins::run(command),
             Command::Keys(KeysCommand::New(args)) => keys::new(&args.name, args.json),
             Command::Replay(args) => replay::run(&args.args),
             Command::ExecChild(args) => {

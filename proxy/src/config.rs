@@ -13,6 +13,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 mod check;
+mod pins;
 mod reach;
 mod read;
 mod secret;
@@ -22,6 +23,7 @@ mod units;
 pub use inspect::Preset;
 
 pub use check::{Problem, problems};
+pub use pins::{OnChanged, OnNew, OnStoreError, PinKind, PinMode, Pins};
 pub use reach::{is_principal, is_server_name};
 pub use read::{Env, Listed, LoadError, Use, Written};
 pub use secret::{Address, HIDDEN, Secret};
@@ -54,6 +56,8 @@ pub struct Config {
     pub servers: BTreeMap<String, Server>,
     /// What is looked for in messages, and what is done about it.
     pub inspect: Inspect,
+    /// Whether servers may change what they offer.
+    pub pins: Pins,
     /// What is recorded, where, and how much of it.
     pub capture: Capture,
     /// The most of everything that can grow. None may be 0.
@@ -306,6 +310,7 @@ impl Default for Config {
             allowed_origins: Vec::new(),
             servers: BTreeMap::new(),
             inspect: Inspect::default(),
+            pins: Pins::default(),
             capture: Capture::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
@@ -392,14 +397,17 @@ impl Capture {
     /// The folder to record to: `dir` as written, else the one below the user's state folder,
     /// which `env` tells. `None` when it tells nothing.
     pub fn folder(&self, env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
-        // A relative XDG path is invalid by its specification and counts as unset.
-        let absolute = |name| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        self.dir.clone().or_else(|| {
-            let state = absolute("XDG_STATE_HOME")
-                .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))?;
-            Some(state.join("wiregate/capture"))
-        })
+        self.dir.clone().or_else(|| Some(state(env)?.join("capture")))
     }
+}
+
+/// The folder for what outlives the process, below the user's state folder, which `env` tells.
+fn state(env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    // A relative XDG path is invalid by its specification and counts as unset.
+    let absolute = |name| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = absolute("XDG_STATE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))?;
+    Some(state.join("wiregate"))
 }
 
 /// A key's hash stays out of what is shown: of a key not minted by us it may be guessed back.

@@ -15,6 +15,7 @@ pub mod downstream;
 pub mod envelope;
 pub mod era;
 pub mod lines;
+pub mod pins;
 pub mod pipeline;
 pub mod policy;
 mod refusal;

@@ -15,6 +15,7 @@ use crate::audit::{Audit, Leg, Timing};
 use crate::batch::join_replies;
 use crate::config::Config;
 use crate::envelope::{Context, Head, McpHeaders, Reply, Transport, clipped};
+use crate::pins::{Neighbours, Pins};
 use crate::policy::Denied;
 use crate::policy::inspect::{self as look, Seen};
 use crate::policy::limit::Places;
@@ -39,6 +40,8 @@ pub struct Pipeline {
     pub places: Places,
     /// What tools promised of their results.
     pub schemas: OutputSchemas,
+    /// What servers offer, and whether it is what it was.
+    pub pins: Pins,
 }
 
 impl std::fmt::Debug for Pipeline {
@@ -63,8 +66,14 @@ impl Pipeline {
             snapshot: ArcSwap::new(snapshot),
             upstreams,
             audit,
+            pins: Pins::unsaved(Neighbours::All, Arc::clone(&metrics)),
             metrics,
         }
+    }
+
+    /// The same with these pins, in place of some that are forgotten at the end.
+    pub fn with_pins(self, pins: Pins) -> Pipeline {
+        Pipeline { pins, ..self }
     }
 
     /// The configuration of this moment; load it once per message.
@@ -103,7 +112,7 @@ impl Pipeline {
             let direction = Direction::ToServer;
             look::read(&cx.snapshot, name, frame.clone(), direction, Some(&mut carry), find)
         };
-        let seen = match read {
+        let mut seen = match read {
             Ok(seen) => seen,
             Err(e) => return self.refuse_bytes(&cx, &frame, &Denied::of_parse(&e)),
         };
@@ -118,9 +127,14 @@ impl Pipeline {
         if let Err(denied) = checked {
             return self.deny(&cx, &seen, &denied, started).await;
         }
+        // pins: what it uses is what was approved
+        seen.pins = self.pins.used(&cx, &seen);
         self.count_findings(&cx, &seen);
         if seen.verdict.action == Action::Block {
             return self.block(cx, &seen, started).await;
+        }
+        if let Some(denied) = seen.pins.denied() {
+            return self.deny(&cx, &seen, &denied, started).await;
         }
         let outgoing = match self.outgoing(&seen) {
             Ok(outgoing) => outgoing,
@@ -272,6 +286,9 @@ impl Pipeline {
         for finding in &seen.verdict.findings {
             let rule = cx.snapshot.rules.rule(finding.rule);
             self.metrics.verdict(rule.id(), seen.verdict.action.as_str());
+        }
+        for found in &seen.pins.findings {
+            self.metrics.verdict(found, seen.pins.action.as_str());
         }
     }
 

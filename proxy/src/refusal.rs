@@ -164,8 +164,8 @@ impl Pipeline {
 /// The rules that asked for what was done, each once.
 pub(crate) fn rule_names<'a>(cx: &'a Context, seen: &Seen) -> Vec<&'a str> {
     let rules = &cx.snapshot.rules;
-    let mut names: Vec<&str> =
-        seen.verdict.findings.iter().map(|f| rules.rule(f.rule).id()).collect();
+    let found = seen.verdict.findings.iter().map(|f| rules.rule(f.rule).id());
+    let mut names: Vec<&str> = found.chain(seen.pins.findings.iter().copied()).collect();
     names.sort_unstable();
     names.dedup();
     names

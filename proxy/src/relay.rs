@@ -216,7 +216,7 @@ impl One {
         let find = |head: &Head| self.exchange_of(head, started);
         let read = look::read(snapshot, server, frame.clone(), direction, Some(&mut carry), find);
         self.carry = carry;
-        let seen = match read {
+        let mut seen = match read {
             Ok(seen) => seen,
             Err(e) => {
                 let detail = e.to_string();
@@ -227,6 +227,7 @@ impl One {
         let (pipeline, audit) = (&self.pipeline, &self.pipeline.audit);
         let kind = seen.envelope.head.kind;
         pipeline.metrics.message(Direction::ToClient.as_str(), kind.as_str());
+        seen.pins = pipeline.pins.listed(&cx, &seen, look::now());
         pipeline.count_findings(&cx, &seen);
         let upstream = self.upstream_time(&seen);
         let status = self.status;
@@ -320,7 +321,7 @@ impl One {
             return Err(Denied::invalid_request("the id is too long"));
         }
         look::decided(&self.cx.snapshot, seen)?;
-        Ok(seen.verdict.action)
+        Ok(seen.action())
     }
 
     /// What a message from the server belongs to.
@@ -383,7 +384,7 @@ impl One {
         let asked = seen.exchange.as_deref();
         let method = asked.map(|e| &*e.method);
         let modern = asked.is_some_and(|e| e.modern);
-        if let Some(left) = self.without_poisoned(seen) {
+        if let Some(left) = self.without_withheld(seen) {
             return Some(left);
         }
         let answer = match head.kind {
@@ -393,11 +394,11 @@ impl One {
         self.instead(seen, answer, "blocked")
     }
 
-    /// A list of tools without those that are blocked, where the rest of it may pass.
-    fn without_poisoned(&self, seen: &Seen) -> Option<Bytes> {
+    /// A list without what is blocked of it, where the rest of it may pass.
+    fn without_withheld(&self, seen: &Seen) -> Option<Bytes> {
         let (cx, pipeline) = (&self.cx, &self.pipeline);
-        let edit = withhold::withhold(seen)?;
-        let (left, _) = inspect::apply(&seen.envelope.raw, &[edit]).ok()?;
+        let edits = withhold::withhold(seen)?;
+        let (left, _) = inspect::apply(&seen.envelope.raw, &edits).ok()?;
         let find = |_: &Head| seen.exchange.clone();
         let name = &cx.server.name;
         let direction = Direction::ToClient;

@@ -25,6 +25,7 @@ use crate::audit::Audit;
 use crate::config::{self, Config, Listed, Timeouts};
 use crate::downstream::connection::Connection;
 use crate::downstream::http::Front;
+use crate::pins::{Neighbours, Pins, StoreError};
 use crate::pipeline::Pipeline;
 use crate::snapshot::Snapshot;
 use crate::telemetry::Metrics;
@@ -57,6 +58,14 @@ pub enum ServeError {
         dir: PathBuf,
         /// What is wrong with it.
         source: CaptureError,
+    },
+    /// The store of pins can't be opened, and `pins.on_error` is `refuse`.
+    #[error("can't keep pins in {}: {source}", .file.display())]
+    Pins {
+        /// The store's file.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: StoreError,
     },
     /// There is neither a folder for captures nor a home folder to put one.
     #[error("no folder to record to: set `capture.dir`, `--capture DIR`, or `--no-capture`")]
@@ -175,12 +184,11 @@ impl Gateway {
             }
         };
         let timeouts = config.timeouts.clone();
-        let pipeline = Arc::new(Pipeline::new(
-            Arc::clone(&snapshot),
-            upstreams,
-            Audit::new(recorder, snapshot.config.capture.on_overflow),
-            metrics,
-        ));
+        let neighbours = Neighbours::These(snapshot.servers.keys().cloned().collect());
+        let pins = open_pins(&snapshot, neighbours, &metrics)?;
+        let audit = Audit::new(recorder, snapshot.config.capture.on_overflow);
+        let pipeline = Pipeline::new(Arc::clone(&snapshot), upstreams, audit, metrics);
+        let pipeline = Arc::new(pipeline.with_pins(pins));
         let stop = CancellationToken::new();
         let front = Front::new(Arc::clone(&pipeline), address, stop.clone());
         let accept = Accept { front: Arc::new(front), tls, snapshot, stop: stop.clone() };
@@ -203,6 +211,7 @@ impl Gateway {
                 let _ = self.accepting.await;
             }
         }
+        close_pins(&self.pipeline, self.timeouts.drain.get()).await;
         close_capture(self.pipeline.audit.recorder(), self.timeouts.drain.get()).await;
     }
 }
@@ -238,6 +247,30 @@ pub fn open_capture(snapshot: &Snapshot) -> Result<Option<(Recorder, PathBuf)>, 
     recorder.store_config(&snapshot.config_digest, snapshot.config_json()).map_err(failed)?;
     recorder.store_config(&snapshot.policy_digest, snapshot.policy_json()).map_err(failed)?;
     Ok(Some((recorder, dir)))
+}
+
+/// Opens the store of pins that the configuration names.
+///
+/// # Errors
+/// When it can't be used, and the configuration does not let the gateway start without.
+pub fn open_pins(
+    snapshot: &Snapshot,
+    neighbours: Neighbours,
+    metrics: &Arc<Metrics>,
+) -> Result<Pins, ServeError> {
+    let settings = &snapshot.config.pins;
+    let file = settings.store.clone().unwrap_or_default();
+    Pins::open(settings, neighbours, Arc::clone(metrics))
+        .map_err(|source| ServeError::Pins { file, source })
+}
+
+/// Lets the pins that were seen be saved.
+pub async fn close_pins(pipeline: &Arc<Pipeline>, within: Duration) {
+    let pipeline = Arc::clone(pipeline);
+    let closed = tokio::task::spawn_blocking(move || pipeline.pins.close(within)).await;
+    if !closed.unwrap_or(false) {
+        tracing::warn!("pins seen last were not saved");
+    }
 }
 
 /// Writes what is still queued, and tells what could not be.

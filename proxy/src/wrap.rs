@@ -15,9 +15,10 @@ use crate::child::{self, Child};
 use crate::config::{Config, Listed};
 use crate::downstream::stdio::{self, Output};
 use crate::envelope::{Context, McpHeaders, Transport};
+use crate::pins::Neighbours;
 use crate::pipeline::Pipeline;
 use crate::policy::{Denied, UNREACHABLE};
-use crate::serve::{ServeError, Signals, close_capture, open_capture};
+use crate::serve::{ServeError, Signals, close_capture, close_pins, open_capture, open_pins};
 use crate::snapshot::{ServerSpec, Snapshot};
 use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
@@ -58,8 +59,11 @@ pub async fn run(options: WrapOptions) -> Result<i32, ServeError> {
     let upstreams = BTreeMap::from([(spec.name.clone(), upstream)]);
     let audit =
         Audit::new(capture.map(|(recorder, _)| recorder), snapshot.config.capture.on_overflow);
-    let pipeline =
-        Arc::new(Pipeline::new(Arc::clone(&snapshot), upstreams, audit, Arc::new(Metrics::new())));
+    let metrics = Arc::new(Metrics::new());
+    // Each server that a client wraps has a gateway of its own; what they share is the store.
+    let pins = open_pins(&snapshot, Neighbours::All, &metrics)?;
+    let pipeline = Pipeline::new(Arc::clone(&snapshot), upstreams, audit, metrics);
+    let pipeline = Arc::new(pipeline.with_pins(pins));
     let cx = Arc::new(context(pipeline.sessions.run(), snapshot, spec));
 
     let out = Arc::new(Output::new(tokio::io::stdout(), write));
@@ -100,6 +104,7 @@ pub async fn run(options: WrapOptions) -> Result<i32, ServeError> {
         }
     };
     let _ = timeout(LAST_WORDS, unanswered).await;
+    close_pins(&pipeline, cx.snapshot.config.timeouts.drain.get()).await;
     close_capture(pipeline.audit.recorder(), cx.snapshot.config.timeouts.drain.get()).await;
     Ok(status.map_or(0, child::exit_code))
 }

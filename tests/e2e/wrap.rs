@@ -23,6 +23,7 @@ impl Wrap {
             .arg("wrap")
             .arg("--capture")
             .arg(capture)
+            .env("XDG_STATE_HOME", capture)
             .arg("--")
             .args(command)
             .stdin(Stdio::piped())

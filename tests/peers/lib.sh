@@ -5,6 +5,8 @@ peers=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/wiregate
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/wiregate-peers.XXXXXX")
 started=()
+# What a gateway remembers of servers is of this run alone.
+export XDG_STATE_HOME=$tmp/state
 
 # Ends what `start` began, and nothing else.
 cleanup() {

@@ -20,6 +20,8 @@ pub struct Gateway {
     pub admin: String,
     /// Where it records.
     pub capture: PathBuf,
+    /// Where it keeps its pins.
+    pub pins: PathBuf,
     dir: TempDir,
     child: Child,
     log: watch::Receiver<String>,
@@ -53,6 +55,9 @@ impl Gateway {
         let mut command = Command::new(&built.wiregate);
         command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--capture"]);
         command.arg(&capture);
+        let state = dir.path().join("state");
+        let pins = state.join("wiregate/pins.sqlite");
+        command.env("XDG_STATE_HOME", state);
         arguments(&mut command);
         let mut child = command
             .stdin(Stdio::null())
@@ -72,7 +77,7 @@ impl Gateway {
             }
         });
         let mut gateway =
-            Self { url: String::new(), admin: String::new(), capture, dir, child, log };
+            Self { url: String::new(), admin: String::new(), capture, pins, dir, child, log };
         gateway.logged("recording to ").await;
         gateway.url = gateway.after("listening on ");
         gateway.admin = gateway.after("health and metrics on ");

@@ -42,8 +42,8 @@ pub fn cli() -> String {
     root.build();
     let mut page = format!(
         "{GENERATED}\n# Command line\n\n\
-         Data goes to stdout, talk to stderr. Exit codes: 0 all is well, 1 `check` found errors,\n\
-         2 the command could not run; `wrap` ends with the wrapped command's code.\n"
+         Data goes to stdout, talk to stderr. Exit codes: 0 all is well, 1 `check` found errors\n\
+         or `pins` a change, 2 the command could not run; `wrap` ends with the wrapped command's code.\n"
     );
     verb(&mut page, &mut root, 2);
     page
@@ -101,7 +101,9 @@ fn section(page: &mut String, root: &Value, schema: &Value, defaults: &Value, pa
             Some(value) => format!("`{}`", plain(value)),
         };
         let kind = kind(root, property);
-        let what = format!("{}{}", described(property), meanings(resolve(root, property)));
+        let value = resolve(root, property);
+        let meant = [value, resolve(root, &value["items"])].map(meanings).concat();
+        let what = format!("{}{meant}", described(property));
         let _ = writeln!(page, "| `{key}` | {kind} | {default} | {what} |");
     }
     for (key, property) in properties {
@@ -122,7 +124,10 @@ fn section(page: &mut String, root: &Value, schema: &Value, defaults: &Value, pa
             section(page, root, value, &nothing, &format!("{below}.NAME"));
         } else if property["items"]["$ref"].is_string() {
             let item = resolve(root, &property["items"]);
-            section(page, root, item, &nothing, &format!("{below}[]"));
+            // Words are explained where they are listed.
+            if item["properties"].is_object() {
+                section(page, root, item, &nothing, &format!("{below}[]"));
+            }
         }
     }
 }
@@ -159,7 +164,7 @@ fn kind(root: &Value, schema: &Value) -> String {
             let mut item = kind(root, &schema["items"]);
             if item == "mapping" {
                 item = "mappings".into();
-            } else {
+            } else if !item.starts_with('`') {
                 item.push('s');
             }
             format!("list of {item}")

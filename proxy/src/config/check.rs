@@ -5,7 +5,7 @@
 //! in the file is [`super::read`]'s business. Nothing found here repeats a value that may be a
 //! secret.
 
-use super::{Capture, Config, Inspect, Size, Use};
+use super::{Capture, Config, Inspect, PinMode, Pins, Size, Use};
 
 /// One thing wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +55,7 @@ pub fn problems(config: &Config) -> Vec<Problem> {
         found.server(name, server);
     }
     found.inspect(&config.inspect);
+    found.pins(&config.pins);
     found.capture(&config.capture);
     found.limits(config);
     found.timeouts(config);
@@ -95,6 +96,28 @@ impl Found {
                 self.add(format!("/inspect/rules/{i}"), format!("folder {what}: {}", error.kind()));
             }
         }
+    }
+
+    fn pins(&mut self, pins: &Pins) {
+        if pins.mode == PinMode::Off {
+            return;
+        }
+        self.at(
+            pins.kinds.is_empty(),
+            "/pins/kinds",
+            "nothing would be watched: write `mode: off`",
+        );
+        for (name, value) in [
+            ("max_items", pins.max_items as u64),
+            ("max_definition", pins.max_definition.get()),
+            ("max_bytes", pins.max_bytes.get()),
+            ("queue", pins.queue as u64),
+            ("queue_bytes", pins.queue_bytes.get()),
+        ] {
+            self.at(value == 0, &format!("/pins/{name}"), "may not be 0");
+        }
+        // The queue has its places from the start.
+        self.at(pins.queue > 1 << 20, "/pins/queue", "more than 1048576 cannot be had");
     }
 
     fn capture(&mut self, capture: &Capture) {
@@ -223,6 +246,21 @@ pub(super) mod tests {
             after(|config| config.capture.max_bytes = Size::mib(1)),
             ["/capture/rotate_bytes"]
         );
+    }
+
+    #[test]
+    fn pins_have_something_to_watch_and_room_for_it() {
+        let pins = |change: fn(&mut Pins)| {
+            after(|config| {
+                config.pins.mode = PinMode::Flag;
+                change(&mut config.pins);
+            })
+        };
+        assert_eq!(pins(|_| ()), [""; 0]);
+        assert_eq!(pins(|pins| pins.kinds.clear()), ["/pins/kinds"]);
+        assert_eq!(pins(|pins| pins.queue = 0), ["/pins/queue"]);
+        assert_eq!(pins(|pins| pins.queue = usize::MAX), ["/pins/queue"]);
+        assert_eq!(pins(|pins| pins.max_items = 0), ["/pins/max_items"]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use inspect::yaml::{self, Located, Marks};
 use serde_json::Value;
 
 use super::check::{self, Problem};
-use super::{Address, Config, Server};
+use super::{Address, Config, PinMode, Server};
 
 /// Looks up an environment variable.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -141,7 +141,7 @@ impl Written {
         self.flags.insert(pointer, flag);
     }
 
-    /// Checks every value, and settles the capture's folder.
+    /// Checks every value, and settles the capture's folder and the pins' file.
     pub fn finish(mut self, using: Use, env: Env<'_>) -> Result<Config, Vec<Located>> {
         let mut problems = check::problems_for(&self.config, using);
         if self.config.capture.enabled {
@@ -150,6 +150,15 @@ impl Written {
                 problems.push(Problem::new(
                     "/capture/dir",
                     "neither XDG_STATE_HOME nor HOME is set: write the folder to record to",
+                ));
+            }
+        }
+        if self.config.pins.mode != PinMode::Off {
+            self.config.pins.store = self.config.pins.file(env);
+            if self.config.pins.store.is_none() && !self.config.pins.starts_without_store() {
+                problems.push(Problem::new(
+                    "/pins/store",
+                    "neither XDG_STATE_HOME nor HOME is set: write the file to keep pins in",
                 ));
             }
         }
@@ -219,6 +228,7 @@ impl Config {
         self.servers.values_mut().filter_map(|server| server.ca.as_mut()).for_each(join);
         self.inspect.rules.iter_mut().for_each(join);
         self.capture.dir.iter_mut().for_each(join);
+        self.pins.store.iter_mut().for_each(join);
     }
 
     /// A configuration of one server, for a run without a file.
@@ -248,8 +258,10 @@ mod tests {
         let config = Config::from_yaml("f.yaml", ONE, &env).unwrap();
         let dir = Some("/home/someone/.local/state/wiregate/capture".into());
         let capture = super::super::Capture { dir, ..Default::default() };
+        let store = Some("/home/someone/.local/state/wiregate/pins.sqlite".into());
+        let pins = super::super::Pins { store, ..Default::default() };
         let default = Config::of_one_server("files", "http://127.0.0.1:9000/mcp");
-        assert_eq!(config, Config { capture, ..default });
+        assert_eq!(config, Config { capture, pins, ..default });
     }
 
     #[test]

@@ -12,6 +12,7 @@ use inspect::{Action, Edit, Preset, Verdict};
 use super::Denied;
 use crate::config::{Limits, OnError};
 use crate::envelope::{Envelope, Head, clipped};
+use crate::pins::Pinned;
 use crate::session::Exchange;
 use crate::snapshot::Snapshot;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub struct Seen {
     pub exchange: Option<Arc<Exchange>>,
     /// What the rules say.
     pub verdict: Verdict,
+    /// What was found by comparing what it lists or uses with the pins.
+    pub pins: Pinned,
     /// Whether part of it was not scanned.
     pub truncated: bool,
     /// What the record must hide, and by what: names and ids repeat parts of the body.
@@ -32,6 +35,11 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// What is done with the message: by the rules and by the pins.
+    pub fn action(&self) -> Action {
+        self.verdict.action.max(self.pins.action)
+    }
+
     /// A text out of this message as the record may hold it.
     pub fn shown(&self, text: &Str) -> Str {
         mirror(text, &self.hidden).map_or_else(|| text.clone(), Into::into)
@@ -61,7 +69,7 @@ pub fn replaced(raw: &[u8], edits: &[Edit]) -> Vec<(Box<str>, Box<str>)> {
 }
 
 /// Seconds since 1970.
-fn now() -> i64 {
+pub fn now() -> i64 {
     // before 1970 nothing has ended yet
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
@@ -147,6 +155,7 @@ pub fn read(
             envelope: Envelope { raw, head, direction },
             exchange,
             verdict,
+            pins: Pinned::default(),
             truncated,
         })
     })

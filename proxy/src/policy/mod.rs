@@ -49,6 +49,9 @@ pub const NOT_FOUND: i32 = 1008;
 /// The message could not be inspected.
 pub const UNDECIDED: i32 = 1009;
 
+/// What is asked for is not approved.
+pub const UNAPPROVED: i32 = 1010;
+
 impl Denied {
     /// A refusal with its status, code, word and sentence.
     pub fn new(
@@ -105,6 +108,11 @@ impl Denied {
     /// What a message gets that could not be inspected in full.
     pub fn undecided(why: &str) -> Denied {
         Denied::new(StatusCode::OK, UNDECIDED, "undecided", format!("policy inspect: {why}"))
+    }
+
+    /// What a request gets that uses what is not as it was approved.
+    pub fn unapproved(reason: &'static str, why: &str) -> Denied {
+        Denied::new(StatusCode::OK, UNAPPROVED, reason, format!("policy pins: {why}"))
     }
 
     /// How a request that got this is counted: servers' failures are errors, the rest refusals.

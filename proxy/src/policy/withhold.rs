@@ -1,24 +1,44 @@
-//! A poisoned tool definition is taken out of its list; the other tools stay usable.
+//! What is blocked of a list is taken out of it: poisoned tools, and definitions that are not
+//! approved. The rest stays usable, and byte for byte as it came.
 
 use std::collections::BTreeSet;
 
-use inspect::{Action, Edit, Span, Standing};
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use inspect::pin::{ItemKind, places};
+use inspect::{Action, Edit, Standing};
 
 use super::inspect::Seen;
 
-/// The edit that takes every poisoned tool out of a blocked `tools/list` answer; `None` when the
-/// answer is of another method or shape, or no tool can be named. What is left is judged anew.
-pub fn withhold(seen: &Seen) -> Option<Edit> {
+/// The edits that take everything out of a list for which its answer is blocked; `None` when the
+/// answer is of another method or shape, or what is wrong with it has no place in a list. What is
+/// left is judged anew.
+pub fn withhold(seen: &Seen) -> Option<Vec<Edit>> {
+    let poisoned = match seen.verdict.action {
+        Action::Block => poisoned(seen)?,
+        _ => BTreeSet::new(),
+    };
+    let unapproved = &seen.pins.left_out;
+    if seen.pins.action == Action::Block && unapproved.is_empty() {
+        return None;
+    }
+    let method = seen.exchange.as_deref().map(|asked| &*asked.method);
+    let mut edits = Vec::new();
+    for (kind, items) in places(&seen.envelope.raw, method).ok()? {
+        let is_poisoned = |n: usize| kind == ItemKind::Tool && poisoned.contains(&n);
+        let is_unapproved =
+            |n: usize| items.get(n).is_some_and(|item| unapproved.contains(&item.start));
+        edits.extend(inspect::leave_out(&items, |n| is_poisoned(n) || is_unapproved(n)));
+    }
+    // Lists of several kinds stand in any order.
+    edits.sort_by_key(|edit| edit.span);
+    (!edits.is_empty()).then_some(edits)
+}
+
+/// The tools of a `tools/list` answer that are poisoned, by their number; `None` when a rule
+/// blocks it for anything else.
+fn poisoned(seen: &Seen) -> Option<BTreeSet<usize>> {
     if seen.exchange.as_deref().map(|e| &*e.method) != Some("tools/list") {
         return None;
     }
-    let mut edit = Edit {
-        span: Span { start: 0, end: 0 },
-        replacement: Box::default(),
-        rules: Default::default(),
-    };
     let mut poisoned = BTreeSet::new();
     for (finding, asked) in seen.verdict.findings.iter().zip(&seen.verdict.asked) {
         if *asked != Action::Block || finding.standing != Standing::Enforced {
@@ -26,30 +46,6 @@ pub fn withhold(seen: &Seen) -> Option<Edit> {
         }
         let rest = finding.path.strip_prefix("/result/tools/")?;
         poisoned.insert(rest.split('/').next()?.parse::<usize>().ok()?);
-        edit.rules.push(finding.rule);
     }
-    let text = std::str::from_utf8(&seen.envelope.raw).ok()?;
-    let answer: Answer<'_> = serde_json::from_str(text).ok()?;
-    let tools = &answer.result.tools;
-    let (first, last) = (tools.first()?.get(), tools.last()?.get());
-    // Slices of one text: their distance is their place in it.
-    let base = text.as_ptr() as usize;
-    edit.span.start = first.as_ptr() as usize - base;
-    edit.span.end = last.as_ptr() as usize - base + last.len();
-    let left =
-        tools.iter().enumerate().filter(|(n, _)| !poisoned.contains(n)).map(|(_, tool)| tool.get());
-    edit.replacement = left.collect::<Vec<_>>().join(",").into_bytes().into();
-    Some(edit)
-}
-
-#[derive(Deserialize)]
-struct Answer<'a> {
-    #[serde(borrow)]
-    result: Tools<'a>,
-}
-
-#[derive(Deserialize)]
-struct Tools<'a> {
-    #[serde(borrow)]
-    tools: Vec<&'a RawValue>,
+    Some(poisoned)
 }

@@ -28,7 +28,7 @@ const fn family(
 }
 
 /// Every metric there is. The text at `/metrics` and the reference both come from here.
-pub const FAMILIES: [Family; 17] = [
+pub const FAMILIES: [Family; 20] = [
     family(
         "wiregate_requests_total",
         "counter",
@@ -45,7 +45,7 @@ pub const FAMILIES: [Family; 17] = [
         "wiregate_verdicts_total",
         "counter",
         "rule; action: allow, flag, redact, block",
-        "Findings, by rule and by the action enforced",
+        "Findings, by rule (or `pin.…`) and by the action enforced",
     ),
     family(
         "wiregate_processing_seconds",
@@ -75,6 +75,19 @@ pub const FAMILIES: [Family; 17] = [
     family("wiregate_capture_errors_total", "counter", "", "Failures of the recorder"),
     family("wiregate_capture_queue_rows", "gauge", "", "Rows that wait to be written"),
     family("wiregate_capture_queue_bytes", "gauge", "", "Bytes that wait to be written"),
+    family("wiregate_pins", "gauge", "state: pending, approved, changed", "Pinned definitions"),
+    family(
+        "wiregate_pin_store_errors_total",
+        "counter",
+        "",
+        "Times the store of pins could not be opened, read or written",
+    ),
+    family(
+        "wiregate_pin_store_deferred_total",
+        "counter",
+        "",
+        "Sightings that found the queue to the store full, and wait for the next list",
+    ),
     family("wiregate_build_info", "info", "version", "The version that runs"),
 ];
 

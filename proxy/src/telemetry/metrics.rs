@@ -55,6 +55,11 @@ struct ReasonLabel {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabel {
+    state: &'static str,
+}
+
 /// Histograms with these upper bounds, in seconds.
 #[derive(Clone, Copy, Debug)]
 struct Buckets(&'static [f64]);
@@ -92,6 +97,9 @@ pub struct Metrics {
     inflight: Gauge,
     streams: Gauge,
     connections: Gauge,
+    pins: Labelled<StateLabel, Gauge>,
+    pin_store_errors: Counter,
+    pin_store_deferred: Counter,
     capture: CaptureCollector,
 }
 
@@ -117,6 +125,9 @@ impl Metrics {
             inflight: Gauge::default(),
             streams: Gauge::default(),
             connections: Gauge::default(),
+            pins: Labelled::default(),
+            pin_store_errors: Counter::default(),
+            pin_store_deferred: Counter::default(),
             capture: CaptureCollector::default(),
         };
         metrics.registered()
@@ -133,6 +144,9 @@ impl Metrics {
         self.register("wiregate_inflight_requests", self.inflight.clone());
         self.register("wiregate_open_streams", self.streams.clone());
         self.register("wiregate_connections", self.connections.clone());
+        self.register("wiregate_pins", self.pins.clone());
+        self.register("wiregate_pin_store_errors_total", self.pin_store_errors.clone());
+        self.register("wiregate_pin_store_deferred_total", self.pin_store_deferred.clone());
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
         self.register("wiregate_build_info", Info::new(version));
         self.registry.register_collector(Box::new(self.capture.clone()));
@@ -190,6 +204,24 @@ impl Metrics {
     /// A message refused before a server saw it.
     pub fn denied(&self, reason: &'static str) {
         self.denied.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// How many pins are in each state.
+    pub fn pins<const N: usize>(&self, states: [&'static str; N], counts: [usize; N]) {
+        for (state, count) in states.into_iter().zip(counts) {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.pins.get_or_create(&StateLabel { state }).set(count);
+        }
+    }
+
+    /// The store of pins could not be used.
+    pub fn pin_store_error(&self) {
+        self.pin_store_errors.inc();
+    }
+
+    /// A sighting found the queue to the store full.
+    pub fn pin_deferred(&self) {
+        self.pin_store_deferred.inc();
     }
 
     /// A request is under way until the guard goes.
@@ -257,6 +289,7 @@ mod tests {
         metrics.processing("to_server", Duration::from_micros(7));
         metrics.upstream("files", Duration::from_millis(20));
         metrics.denied("auth");
+        metrics.pins(["pending"], [1]);
         metrics
     }
 

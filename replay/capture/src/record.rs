@@ -101,9 +101,9 @@ pub struct Record {
     pub scan_context: Option<Bytes>,
     /// The time the scanner was told, in microseconds since 1970.
     pub scan_now: Option<i64>,
-    /// What the rules asked for, before a preset softened it.
+    /// What the rules asked for, before a preset softened it. What pins did is not in it.
     pub would_be: Option<Str>,
-    /// Rules found, sorted, one entry per finding. Null in the file where the row was not judged.
+    /// Rules found, and what pins found (`pin.…`), sorted, one entry per finding. Null in the file where the row was not judged.
     pub rule_ids: Vec<Str>,
     /// The highest sum of points within a window, or the points of one secret.
     pub score: Option<i64>,

@@ -198,12 +198,12 @@ const COLUMNS: [Column; 56] = [
     may(
         "would_be",
         ColumnType::Text,
-        "what the rules would do, shadow rules included, before `audit` softened it",
+        "what the rules would do, shadow rules included, before `audit` softened it; what pins did is not in it",
     ),
     may(
         "rule_ids",
         ColumnType::TextList,
-        "rules found, sorted, one entry per finding; null where the row was not judged",
+        "rules found, and `pin.…` where definitions changed, sorted, one entry per finding; null where the row was not judged",
     ),
     may(
         "score",

@@ -57,7 +57,9 @@ impl Tally {
             self.recorded_under(digest);
         }
         let findings_differ = self.findings(row, &judged);
-        let action = changed(&mut self.actions, row.action.as_ref(), judged.action);
+        // What the pins did, no rule can do again: then only what the rules asked for is compared.
+        let pinned = row.rule_ids.iter().any(|id| is_of_pins(id));
+        let action = !pinned && changed(&mut self.actions, row.action.as_ref(), judged.action);
         let would_be = changed(&mut self.would_be, row.would_be.as_ref(), judged.would_be);
         self.report.differing += u64::from(findings_differ || action || would_be);
     }
@@ -73,7 +75,8 @@ impl Tally {
 
     /// Compares the row's findings as multisets of rule ids; true when they differ.
     fn findings(&mut self, row: &Record, judged: &Judged) -> bool {
-        let mut recorded: Vec<&str> = row.rule_ids.iter().map(|id| &**id).collect();
+        let ids = row.rule_ids.iter().map(|id| &**id);
+        let mut recorded: Vec<&str> = ids.filter(|id| !is_of_pins(id)).collect();
         recorded.sort_unstable();
         let pairs = pair(&judged.found, &recorded);
         // A key that is itself a secret is masked in paths by the rule that finds it. Where a rule
@@ -163,6 +166,11 @@ impl Tally {
             ..self.report
         }
     }
+}
+
+/// Whether a finding is of a comparison with what was seen before, and not of a rule.
+fn is_of_pins(id: &str) -> bool {
+    inspect::pin::FINDINGS.contains(&id)
 }
 
 /// Per rule id, in order: its findings now, and how many there were.
@@ -269,6 +277,29 @@ mod tests {
         let pairs = pair(&now, &["b", "c", "c", "d"]);
         let counts: Vec<_> = pairs.iter().map(|(id, now, was)| (*id, now.len(), *was)).collect();
         assert_eq!(counts, [("a", 1, 0), ("b", 2, 1), ("c", 0, 2), ("d", 1, 1)]);
+    }
+
+    #[test]
+    fn what_pins_found_is_no_difference_between_rules() {
+        let row = |ids: &[&str]| Record {
+            action: Some("block".into()),
+            would_be: Some("allow".into()),
+            rule_ids: ids.iter().map(|id| (*id).into()).collect(),
+            ..Record::default()
+        };
+        let judged = || Judged {
+            action: Action::Allow,
+            would_be: Action::Allow,
+            found: vec![found("a")],
+            hidden: Vec::new(),
+            redacted: false,
+        };
+        let mut tally = Tally::new(JudgedWith::default(), 1);
+        tally.row(&row(&["a", "pin.changed"]), Ok(judged()));
+        assert_eq!(tally.report.differing, 0);
+        tally.row(&row(&["a"]), Ok(judged()));
+        tally.row(&row(&["pin.changed"]), Ok(judged()));
+        assert_eq!(tally.report.differing, 2);
     }
 
     #[test]
