@@ -326,7 +326,7 @@ fn judged(set: &RuleSet, step: u8, disguise: &Disguise, secret: &str) -> (Action
             let verdict = judge(&raw, direction);
             let out = forwarded(&raw, &verdict).to_string();
             let (a, b) = halves(secret);
-            let clean = !out.contains(secret) && !(out.contains(a) && out.contains(b));
+            let clean = !(out.contains(a) && out.contains(b));
             return (verdict.action, clean);
         }
         Stream(write) => {
@@ -453,7 +453,7 @@ fn base32(bytes: &[u8]) -> String {
     if held > 0 {
         out.push(char::from(DIGITS[(bits << (5 - held)) as usize & 31]));
     }
-    while out.len() % 8 != 0 {
+    while !out.len().is_multiple_of(8) {
         out.push('=');
     }
     out

@@ -334,11 +334,13 @@ fn alphabet(bytes: &[u8], run: Range<usize>, deep: bool, runs: &mut Vec<Run>) {
         }
         return;
     }
-    if deep && text.iter().all(|b| b.is_ascii_uppercase() || (b'2'..=b'7').contains(b)) {
-        if let Some(text) = readable(text, base32) {
-            runs.push(Run { source: whole, text });
-            return;
-        }
+    let is_base32 = |b: &u8| b.is_ascii_uppercase() || (b'2'..=b'7').contains(b);
+    if deep
+        && text.iter().all(is_base32)
+        && let Some(text) = readable(text, base32)
+    {
+        runs.push(Run { source: whole, text });
+        return;
     }
     if let Some(text) = readable(text, base64) {
         runs.push(Run { source: whole, text });

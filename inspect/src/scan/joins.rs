@@ -7,11 +7,10 @@ use super::Direction;
 use super::Part;
 use super::carry::{Carry, TAIL, Where, end, head};
 use super::pass::Pass;
-use super::verify::{Back, Piece};
+use super::verify::{Back, Piece, Places};
 use crate::message::{Entry, Kind, Message, NO_KEY, ValueKind, member};
 use crate::rule::View;
 use simd_json::Node;
-use smallvec::SmallVec;
 use std::ops::Range;
 
 /// Texts put together at most, per message.
@@ -65,12 +64,9 @@ impl Joined {
     }
 
     /// The texts that part of the whole stands in; `None` unless it takes two or more.
-    pub(super) fn places(
-        &self,
-        range: &Range<usize>,
-    ) -> Option<(SmallVec<[(u32, Range<usize>); 1]>, Part)> {
+    pub(super) fn places(&self, range: &Range<usize>) -> Option<(Places, Part)> {
         let first = self.parts.partition_point(|part| part.range.end <= range.start);
-        let mut places = SmallVec::new();
+        let mut places = Places::new();
         let mut part = Part::This;
         let mut count = 0;
         for one in self.parts.get(first..)?.iter().take_while(|one| one.range.start < range.end) {

@@ -51,7 +51,7 @@ pub(super) enum Back<'t> {
 }
 
 /// Where in the message something found stands.
-type Places = SmallVec<[(u32, Range<usize>); 1]>;
+pub(super) type Places = SmallVec<[(u32, Range<usize>); 1]>;
 
 impl Pass<'_, '_, '_> {
     /// Looks for a rule's matches in part of a text. The part is narrowed by what every match contains.
