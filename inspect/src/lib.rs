@@ -53,6 +53,8 @@ pub mod edit;
 mod filter;
 #[doc(hidden)]
 pub mod harness;
+#[doc(hidden)]
+pub mod learned;
 pub mod mask;
 pub mod message;
 mod normalize;

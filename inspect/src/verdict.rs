@@ -197,6 +197,8 @@ fn asked(rule: &Rule, policy: &Policy, finding: &Finding, sum: u32) -> Action {
         }
         Some(Action::Block) => Action::Block,
         Some(Action::Redact) => by_sum.max(Action::Redact),
+        // a signal that adds nothing flags by itself, under every preset
+        Some(Action::Flag) if rule.score() == 0 => Action::Flag,
         Some(Action::Flag) if policy.preset != Preset::Strict => by_sum.min(Action::Flag),
         _ => by_sum,
     }

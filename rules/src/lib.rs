@@ -32,7 +32,7 @@ const BUILTIN: &[(&str, &str)] = embed![
     "pii/national.yaml",
 ];
 
-const PACKS: &[(&str, &str)] = embed!["packs/paranoid.yaml"];
+const PACKS: &[(&str, &str)] = embed!["packs/learned.yaml", "packs/paranoid.yaml"];
 
 /// The built-in rule files: path below this crate and text, in the order of their paths.
 #[must_use]

@@ -57,6 +57,7 @@ validators! {
     Jwt = "jwt", token::jwt, "a JSON Web Token: the header decodes to a JSON object with an `alg`";
     GithubCrc = "crc32", token::github, "a token of GitHub's form whose last six characters are the base62 CRC-32 of the rest";
     Btc = "btc", coin::btc, "a Bitcoin address: Base58Check or Bech32 with a right checksum";
+    LearnedInjection1 = "learned_injection_1", crate::learned::is_suspicious, "a text that reads like those written to instruct a model, by the weights of version 1";
     Ipv4Public = "ipv4_public", net::ipv4_public, "an IPv4 address that is public: not private, local, reserved or for documentation";
 }
 
