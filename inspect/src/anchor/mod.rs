@@ -6,6 +6,7 @@
 
 mod rarity;
 
+pub(crate) use rarity::commonness;
 use rarity::{frequency, set_cost};
 use regex_syntax::hir::{Class, Hir, HirKind, Repetition};
 
@@ -272,6 +273,20 @@ pub(crate) fn min_digits(hir: &Hir) -> usize {
     }
 }
 
+/// Whether every match contains a character outside ASCII.
+pub(crate) fn needs_non_ascii(hir: &Hir) -> bool {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => false,
+        HirKind::Literal(literal) => !literal.0.is_ascii(),
+        HirKind::Class(Class::Bytes(class)) => class.iter().all(|r| !r.start().is_ascii()),
+        HirKind::Class(Class::Unicode(class)) => class.iter().all(|r| !r.start().is_ascii()),
+        HirKind::Capture(capture) => needs_non_ascii(&capture.sub),
+        HirKind::Repetition(r) => r.min > 0 && needs_non_ascii(&r.sub),
+        HirKind::Concat(parts) => parts.iter().any(needs_non_ascii),
+        HirKind::Alternation(branches) => branches.iter().all(needs_non_ascii),
+    }
+}
+
 /// A punctuation byte that every match contains, the rarest: where a pattern without a literal can still start.
 pub(crate) fn rare_byte(hir: &Hir) -> Option<(u8, Option<usize>)> {
     let mut pieces = Vec::new();
@@ -299,7 +314,7 @@ pub(crate) fn rare_byte(hir: &Hir) -> Option<(u8, Option<usize>)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{min_digits, rare_byte, required};
+    use super::{min_digits, needs_non_ascii, rare_byte, required};
 
     fn hir(pattern: &str) -> regex_syntax::hir::Hir {
         regex_syntax::ParserBuilder::new()
@@ -341,6 +356,16 @@ mod tests {
     fn bounds_what_stands_before() {
         assert_eq!(required(&hir("[a-z]{3,9}zqxj!")).unwrap().before, Some(9));
         assert_eq!(required(&hir("[a-z]+zqxj!")).unwrap().before, None);
+    }
+
+    #[test]
+    fn tells_what_ascii_cannot_match() {
+        let needs = |pattern| {
+            let parser = regex_syntax::ParserBuilder::new().utf8(false).build().parse(pattern);
+            needs_non_ascii(&parser.unwrap())
+        };
+        assert!(needs(r"[\x{E0020}-\x{E007E}]{8,}") && needs("a(?:é|日+)z"));
+        assert!(!needs("[aé]") && !needs("é*") && !needs("(?:x|é)"));
     }
 
     #[test]

@@ -1,81 +1,47 @@
-//! How rare a literal is in ordinary MCP traffic: a rough table, enough to tell `sk-` from `the `.
+//! How rare a literal is in ordinary MCP traffic: enough to tell `sk-a` from `the `.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+/// Four bytes in a row that ordinary text has often; `common.py` beside it says how it was made.
+const COMMON: &str = include_str!("common.txt");
+/// What stands for a space in it.
+const SPACE: char = '\u{2423}';
+/// Less often than all that are listed: once in 2^16 bytes.
+const UNLISTED: f64 = 1.0 / 65_536.0;
 
 /// Expected occurrences of any literal of a set, per byte of ordinary traffic.
 pub(super) fn set_cost(literals: &[Vec<u8>]) -> f64 {
-    // every literal also makes the automaton larger: a little for each
-    literals.iter().map(|l| cost(l) + 1e-7).sum()
+    // every literal also makes the filter larger: a little for each
+    literals.iter().map(|l| commonness(l) + 1e-6).sum()
 }
 
-/// Words met so often in MCP traffic that a part of one is a poor anchor, whatever its letters.
-const COMMON: &[&str] = &[
-    "https://",
-    "http://",
-    "www.",
-    "content",
-    "description",
-    "arguments",
-    "properties",
-    "required",
-    "result",
-    "string",
-    "number",
-    "object",
-    "token",
-    "password",
-    "secret",
-    "access",
-    "private",
-    "public",
-    "service",
-    "account",
-    "application",
-    "authorization",
-    "bearer",
-    "version",
-    "true",
-    "false",
-    "null",
-    "name",
-    "type",
-    "text",
-    "data",
-    "file",
-    "path",
-    "user",
-    "email",
-    "code",
-    "json",
-    "this",
-    "that",
-    "with",
-    "from",
-    "have",
-    "will",
-    "your",
-    "what",
-    "when",
-    "which",
-    "function",
-    "return",
-    "error",
-    "message",
-    "request",
-    "response",
-    "server",
-    "client",
-    "http",
-    "000000000000",
-    "ffffffffffff",
-    "------------",
-    "============",
-    "            ",
-];
-
-/// Expected occurrences of one literal per byte of ordinary traffic.
-fn cost(literal: &[u8]) -> f64 {
+/// Expected occurrences of one literal (lower case) per byte of ordinary traffic: no more than of its rarest four bytes.
+pub(crate) fn commonness(literal: &[u8]) -> f64 {
+    static LISTED: LazyLock<HashMap<[u8; 4], f64>> = LazyLock::new(listed);
     let by_letters: f64 = literal.iter().map(|b| frequency(*b)).product();
-    let common = COMMON.iter().any(|word| memchr::memmem::find(word.as_bytes(), literal).is_some());
-    if common { by_letters + 1e-4 } else { by_letters }
+    let unlisted = by_letters.min(UNLISTED);
+    let grams = literal.windows(4).filter_map(|gram| <[u8; 4]>::try_from(gram).ok());
+    grams
+        .map(|gram| LISTED.get(&gram).copied().unwrap_or(unlisted))
+        .min_by(f64::total_cmp)
+        .unwrap_or(unlisted)
+}
+
+/// The lines of the table: a power of two, and what occurs about once in so many bytes.
+fn listed() -> HashMap<[u8; 4], f64> {
+    let mut listed = HashMap::new();
+    for line in COMMON.lines() {
+        let mut words = line.split(' ');
+        let Some(step) = words.next().and_then(|step| step.parse().ok()) else { continue };
+        for word in words {
+            let gram: Vec<u8> = word.replace(SPACE, " ").into_bytes();
+            if let Ok(gram) = <[u8; 4]>::try_from(gram) {
+                listed.insert(gram, f64::powi(0.5, step));
+            }
+        }
+    }
+    listed
 }
 
 /// How often a byte (lower case) occurs in ordinary traffic: English, code, JSON and some base64, rounded.
@@ -102,4 +68,24 @@ pub(super) fn frequency(byte: u8) -> f64 {
         _ => 1.5,
     };
     per_thousand / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{COMMON, commonness, listed};
+
+    #[test]
+    fn tells_common_words_from_prefixes_of_tokens() {
+        let rare = [b"ghp_", b"xoxb", b"sk-a", b"akia"].map(|literal| commonness(literal));
+        let common = [&b"the "[..], b"http", b"server", b"your "].map(commonness);
+        assert!(rare.iter().all(|rare| common.iter().all(|common| *common > 10.0 * rare)));
+        // one rare part makes the whole rare
+        assert!(commonness(b"http_zq7") <= commonness(b"_zq7"));
+    }
+
+    #[test]
+    fn the_whole_table_is_read() {
+        let words: usize = COMMON.lines().map(|line| line.split(' ').count() - 1).sum();
+        assert_eq!(listed().len(), words);
+    }
 }

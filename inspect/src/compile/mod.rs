@@ -6,7 +6,7 @@ mod resolve;
 mod ruleset;
 
 pub use error::{Code, CompileError, CompileErrors};
-pub(crate) use resolve::Allow;
+pub(crate) use resolve::{Allow, Gate};
 pub(crate) use ruleset::{Role, Trigger, hex};
 pub use ruleset::{Rule, RuleIx, RuleSet};
 

@@ -30,6 +30,8 @@ pub(crate) struct Gate {
     pub(crate) digits: usize,
     /// A rare byte every match contains, and how many bytes of a match can end before or at it.
     pub(crate) byte: Option<(u8, Option<usize>)>,
+    /// Whether every match has a character outside ASCII.
+    pub(crate) non_ascii: bool,
 }
 
 /// One allow list, compiled.
@@ -96,6 +98,7 @@ pub(super) fn resolve(
             max_len: properties.maximum_len().filter(|len| *len <= WINDOW_LEN),
             digits: anchor::min_digits(&hir),
             byte: anchor::rare_byte(&hir),
+            non_ascii: anchor::needs_non_ascii(&hir),
         },
         keywords: def.keywords.iter().map(|word| word.to_ascii_lowercase()).collect(),
         views: ViewSet::of(def),

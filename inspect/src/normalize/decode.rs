@@ -75,7 +75,7 @@ pub(crate) fn suspects(arena: &[u8], mut tell: impl FnMut(usize)) {
     }
     let mut at = 0;
     while at + 8 < arena.len() {
-        if !(in_run(arena, at + 8) && in_run(arena, at) && in_run(arena, at + 4)) {
+        if !is_run_of_nine(arena, at) {
             at += 8;
             continue;
         }
@@ -280,11 +280,17 @@ fn in_run(bytes: &[u8], at: usize) -> bool {
     bytes.get(at).is_some_and(|b| IN_RUN.get(usize::from(*b)).copied().unwrap_or(false))
 }
 
+/// Whether nine bytes in a row are in the alphabets; words mostly end before.
+fn is_run_of_nine(bytes: &[u8], at: usize) -> bool {
+    let Some(nine) = bytes.get(at..).and_then(<[u8]>::first_chunk::<9>) else { return false };
+    [8, 4, 0, 6, 2, 1, 3, 5, 7].iter().all(|at: &usize| in_run(nine, *at))
+}
+
 /// Long runs of one alphabet. A run of [`MIN_RUN`] covers two places eight apart on every grid of eight.
 fn alphabets(bytes: &[u8], deep: bool, runs: &mut Vec<Run>) {
     let mut at = 0;
     while at + 8 < bytes.len() {
-        if !(in_run(bytes, at + 8) && in_run(bytes, at) && in_run(bytes, at + 4)) {
+        if !is_run_of_nine(bytes, at) {
             at += 8;
             continue;
         }
@@ -469,11 +475,13 @@ fn pairs(bytes: &[u8], runs: &mut Vec<Run>) {
 /// A place in the next run of pairs. A run takes 23 bytes or more, so a grid of eight meets it, in one of few phases.
 fn next_pairs(bytes: &[u8], mut at: usize) -> Option<usize> {
     let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);
-    while let Some(step) = bytes.get(at..at + 8) {
-        // every six bytes of a run have a mark; most of the rest fails at its first or second letter
-        let is_mark = |b: &u8| matches!(b, b' ' | b':' | b'-' | b',' | b'.' | b'\n');
-        let marked = step.iter().take(6).any(is_mark);
-        let here = (at..at + 6).filter(|_| marked).find(|at| {
+    while let Some([.., sixth, seventh, eighth]) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        // a run that starts at one of the first six goes on through the last three
+        if !(in_pairs(*seventh) && in_pairs(*sixth) && in_pairs(*eighth)) {
+            at += 8;
+            continue;
+        }
+        let here = (at..at + 6).find(|at| {
             digit(*at)
                 && digit(at + 1)
                 && !digit(at + 2)
@@ -488,6 +496,23 @@ fn next_pairs(bytes: &[u8], mut at: usize) -> Option<usize> {
     }
     None
 }
+
+fn in_pairs(byte: u8) -> bool {
+    IN_PAIRS.get(usize::from(byte)).copied().unwrap_or(false)
+}
+
+/// What a run of pairs consists of: hexadecimal digits, the `x` before them, and marks.
+const IN_PAIRS: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let b = byte as u8;
+        table[byte] = b.is_ascii_hexdigit()
+            || matches!(b, b'x' | b' ' | b':' | b'-' | b',' | b'.' | b'\n');
+        byte += 1;
+    }
+    table
+};
 
 /// A pair of digits, perhaps after `0x`, and where it ends.
 fn pair(bytes: &[u8], at: usize) -> Option<(u8, usize)> {

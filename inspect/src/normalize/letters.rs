@@ -144,7 +144,17 @@ const WORDS: &[&str] = &[
 
 /// Marks that may stand between spaced letters.
 fn is_mark(byte: u8) -> bool {
-    matches!(byte, b' ' | b'.' | b'-' | b'_' | b'*' | b'|' | b'/' | b',' | b'+' | b'~')
+    const MARKS: [bool; 256] = {
+        let mut table = [false; 256];
+        let marks = b" .-_*|/,+~";
+        let mut at = 0;
+        while at < marks.len() {
+            table[marks[at] as usize] = true;
+            at += 1;
+        }
+        table
+    };
+    MARKS.get(usize::from(byte)).copied().unwrap_or(false)
 }
 
 /// Shortest run of spaced letters.
@@ -159,6 +169,13 @@ fn is_single(bytes: &[u8], at: usize) -> bool {
 /// A place in the next run of single letters. A run takes fifteen bytes or more, so a grid of eight meets it.
 pub(crate) fn next_spaced(bytes: &[u8], mut at: usize) -> Option<usize> {
     while at + 4 < bytes.len() {
+        // whichever of the three places it is, marks stand two apart
+        if let Some([_, b, c, d, e, f]) = bytes.get(at..).and_then(<[u8]>::first_chunk)
+            && !(is_mark(*d) && (is_mark(*b) || is_mark(*f)) || is_mark(*c) && is_mark(*e))
+        {
+            at += 8;
+            continue;
+        }
         let here = [at, at + 1, at + 2].into_iter().find(|at| {
             is_single(bytes, *at) && is_single(bytes, at + 2) && is_single(bytes, at + 4)
         });

@@ -7,6 +7,7 @@ use crate::compile::Role;
 use crate::cursor::Tokens;
 use crate::message::{Message, NO_KEY, ValueKind, is_long};
 use crate::rule::{Confidence, View};
+use std::ops::ControlFlow;
 
 impl Pass<'_, '_, '_> {
     /// Long numbers, as their digits are written. They keep no text in the parser, so the raw bytes are walked.
@@ -54,9 +55,10 @@ impl Pass<'_, '_, '_> {
     pub(super) fn piece_alone(&mut self, piece: &Piece<'_>, whole: bool) {
         self.memory.regions.clear();
         self.memory.last.fill(0);
-        for hit in self.rules.filter().hits(piece.text) {
-            for (ix, role) in self.rules.uses(hit.literal) {
-                let rule = self.rules.rule(*ix);
+        let rules = self.rules;
+        rules.filter().each(piece.text, |hit| {
+            for (ix, role) in rules.uses(hit.literal) {
+                let rule = rules.rule(*ix);
                 if !self.takes_part(*ix) || (!whole && rule.confidence() == Confidence::Low) {
                     continue;
                 }
@@ -70,7 +72,8 @@ impl Pass<'_, '_, '_> {
                     Role::Key => {}
                 }
             }
-        }
+            ControlFlow::Continue(())
+        });
         self.open_by_key(piece);
         self.memory.regions.sort_unstable();
         let mut next = 0;
@@ -99,13 +102,15 @@ impl Pass<'_, '_, '_> {
             if !self.charge(key.len()) {
                 return;
             }
-            for hit in self.rules.filter().hits(key.as_bytes()) {
-                for (rule, role) in self.rules.uses(hit.literal) {
+            let rules = self.rules;
+            rules.filter().each(key.as_bytes(), |hit| {
+                for (rule, role) in rules.uses(hit.literal) {
                     if *role != Role::Value && self.takes_part(*rule) {
                         self.memory.opened.push(*rule);
                     }
                 }
-            }
+                ControlFlow::Continue(())
+            });
             self.memory.opened.sort_unstable();
             self.memory.opened.dedup();
         }

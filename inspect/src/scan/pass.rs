@@ -4,14 +4,14 @@ use super::joins::Joined;
 use super::regions::{self, Region};
 use super::verify::{Back, Piece};
 use super::{Direction, MAX_FINDINGS, Part, Subject};
-use crate::compile::{Role, RuleIx, RuleSet};
+use crate::compile::{Gate, Role, RuleIx, RuleSet};
 use crate::cursor::PathWalker;
 use crate::message::{Entry, Message, NO_KEY, ValueKind};
 use crate::rule::View;
 use crate::surface::Surface;
 use simd_json::Node;
 use smallvec::SmallVec;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 /// Bytes given to regexes for each byte of text, at most; a flood of false literal hits ends here.
 pub(super) const WORK_PER_BYTE: usize = 32;
@@ -220,30 +220,28 @@ impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
 
     /// Turns literal hits into regions.
     fn collect(&mut self, message: &Message<'_>, entries: &[Entry], arena: &[u8]) {
+        let rules = self.rules;
         let mut at = 0;
-        for hit in self.rules.filter().hits(arena) {
-            // hits come by rising end, and no literal crosses a separator
-            while entries.get(at + 1).is_some_and(|next| (next.start as usize) < hit.end) {
+        rules.filter().each(arena, |hit| {
+            // hits come by rising place, and no literal crosses a separator
+            while entries.get(at + 1).is_some_and(|next| next.start as usize <= hit.at) {
                 at += 1;
             }
-            let Some(entry) = entries.get(at) else { return };
+            let Some(entry) = entries.get(at) else { return ControlFlow::Break(()) };
             let text = entry.start as usize;
             let end = entries.get(at + 1).map_or(arena.len(), |next| next.start as usize);
             let Some(start) = hit.start.checked_sub(text) else {
-                continue;
+                return ControlFlow::Continue(());
             };
-            for (rule, role) in self.rules.uses(hit.literal) {
+            for (rule, role) in rules.uses(hit.literal) {
                 if !self.takes_part(*rule) {
                     continue;
                 }
                 match role {
                     Role::Value => {
-                        let (from, to) = regions::window(
-                            self.rules.rule(*rule),
-                            start,
-                            hit.end - text,
-                            end - text,
-                        );
+                        let rule_of = rules.rule(*rule);
+                        let (from, to) =
+                            regions::window(rule_of, start, hit.end - text, end - text);
                         self.push(at, *rule, from, to);
                     }
                     Role::Key if entry.is_key => self.push_named(message, entries, at, *rule),
@@ -265,9 +263,10 @@ impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
             }
             if self.memory.regions.len() >= MAX_REGIONS {
                 self.truncated = true;
-                return;
+                return ControlFlow::Break(());
             }
-        }
+            ControlFlow::Continue(())
+        });
     }
 
     /// Opens every text directly named by the key at `at`: its value, or the elements of an array.
@@ -382,17 +381,20 @@ impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
     }
 
     pub(super) fn slow_piece(&mut self, piece: &Piece<'_>) {
-        let mut counted = false;
+        let mut gates = self.memory.slow.iter().map(|rule| self.rules.rule(*rule).gate);
+        let in_digits = |gate: Gate| gate.digits > 0 && piece.text.len() >= gate.min_len;
+        if gates.any(in_digits) {
+            regions::digits(piece.text, &mut self.memory.digits);
+        } else {
+            self.memory.digits.clear();
+        }
+        let is_ascii = piece.text.is_ascii();
         let mut next = 0;
         while let Some(rule) = self.memory.slow.get(next).copied() {
             next += 1;
             let gate = self.rules.rule(rule).gate;
-            if piece.text.len() < gate.min_len {
+            if piece.text.len() < gate.min_len || gate.non_ascii && is_ascii {
                 continue;
-            }
-            if gate.digits > 0 && !counted {
-                regions::digits(piece.text, &mut self.memory.digits);
-                counted = true;
             }
             if gate.digits == 0 || self.memory.digits.len() >= gate.digits {
                 self.look(piece, rule, 0, piece.text.len());
