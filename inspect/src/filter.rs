@@ -139,9 +139,11 @@ impl Filter {
 
     /// Whether a gram may stand at one of eight positions.
     fn block(&self, block: &[u8; 12]) -> bool {
-        let [a, b, c, d, e, f, g, h, i, j, k, _] = *block;
-        let low = u64::from_le_bytes([a, b, c, d, e, f, g, h]) | FOLD << 32 | FOLD;
-        let high = u64::from_le_bytes([e, f, g, h, i, j, k, 0]) | FOLD << 32 | FOLD;
+        let eight = |at: usize| {
+            let bytes = block.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
+            u64::from_le_bytes(bytes.unwrap_or_default()) | FOLD << 32 | FOLD
+        };
+        let (low, high) = (eight(0), eight(4));
         // no branch between: all are asked, then the answers are put together
         (0..4).fold(false, |some, offset| {
             let (low, high) = ((low >> (8 * offset)) as u32, (high >> (8 * offset)) as u32);

@@ -86,6 +86,12 @@ impl Derived {
         self.text.push(c);
     }
 
+    /// Puts characters for a range of the source.
+    pub(crate) fn made_chars(&mut self, source: Range<usize>, chars: &[char]) {
+        self.push(source.start, source.end, PartKind::Made);
+        self.text.extend(chars);
+    }
+
     /// Adds another text made from the same source.
     pub(crate) fn append(&mut self, other: &Self) {
         let shift = cast(self.text.len());

@@ -2,6 +2,7 @@
 
 use super::confusable::latin;
 use super::derived::Derived;
+use std::sync::LazyLock;
 use unicode_normalization::char::decompose_compatible;
 
 /// What becomes of characters nobody sees.
@@ -29,10 +30,18 @@ pub(crate) fn fold(text: &str, invisible: Invisible) -> Option<Folded> {
     let mut done = 0;
     let mut chars = text.char_indices().peekable();
     while let Some((at, c)) = chars.next() {
-        if (' '..='~').contains(&c) || matches!(c, '\n' | '\t' | '\r') || is_plain(c) {
-            continue;
-        }
         let end = at + c.len_utf8();
+        match known(c) {
+            Known::Plain => continue,
+            Known::Letter(seen) => {
+                changed |= is_looked_at(seen);
+                out.same(done, text.get(done..at).unwrap_or(""));
+                out.made_char(at..end, seen);
+                done = end;
+                continue;
+            }
+            Known::Not => {}
+        }
         // terminal sequences: ESC [ … letter
         if c == '\u{1b}' && text.as_bytes().get(end) == Some(&b'[') {
             let rest = text.as_bytes().get(end + 1..).unwrap_or(&[]);
@@ -96,18 +105,60 @@ pub(crate) fn fold(text: &str, invisible: Invisible) -> Option<Folded> {
                 if plain.as_slice() == [c] {
                     continue;
                 }
-                changed |= plain
-                    .iter()
-                    .any(|p| p.is_ascii_alphanumeric() || matches!(p, ' ' | '-' | '\n'))
-                    || plain.is_empty();
+                changed |= plain.is_empty() || plain.iter().any(|seen| is_looked_at(*seen));
                 out.same(done, text.get(done..at).unwrap_or(""));
                 done = end;
-                out.made(at..end, &plain.iter().collect::<String>());
+                out.made_chars(at..end, &plain);
             }
         }
     }
     out.same(done, text.get(done..).unwrap_or(""));
     changed.then_some(Folded { derived: out, invisible: unseen })
+}
+
+/// Whether a character that another is read as matters to rules.
+fn is_looked_at(seen: char) -> bool {
+    seen.is_ascii_alphanumeric() || matches!(seen, ' ' | '-' | '\n')
+}
+
+/// What is known of a character before it is looked at closely.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    /// It stays.
+    Plain,
+    /// It is read as another one.
+    Letter(char),
+    /// It needs a closer look.
+    Not,
+}
+
+/// Characters below this are known in advance: the letters of most alphabets.
+const TABLED: u32 = 0x3000;
+
+fn known(c: char) -> Known {
+    static TABLE: LazyLock<Vec<Known>> = LazyLock::new(|| (0..TABLED).map(look_up).collect());
+    if (' '..='~').contains(&c) {
+        return Known::Plain;
+    }
+    let tabled = TABLE.get(u32::from(c) as usize).copied();
+    tabled.unwrap_or(if is_plain(c) { Known::Plain } else { Known::Not })
+}
+
+fn look_up(code: u32) -> Known {
+    let Some(c) = char::from_u32(code) else { return Known::Not };
+    if matches!(c, '\n' | '\t' | '\r') || is_plain(c) {
+        return Known::Plain;
+    }
+    if c.is_ascii_control() || tag(c).is_some() || is_invisible(c) || is_mark(c) {
+        return Known::Not;
+    }
+    let mut seen = smallvec::SmallVec::<[char; 8]>::new();
+    letters(c, &mut seen);
+    match seen.as_slice() {
+        [same] if *same == c => Known::Plain,
+        [other] => Known::Letter(*other),
+        _ => Known::Not,
+    }
 }
 
 /// Whether folding leaves a character alone: most of the world's letters.
@@ -175,7 +226,7 @@ pub(super) fn is_printable(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Invisible, fold};
+    use super::{Invisible, Known, fold};
 
     fn folded(text: &str) -> Option<String> {
         fold(text, Invisible::Drop).map(|folded| folded.derived.text)
@@ -198,6 +249,20 @@ mod tests {
             let plain = folded(text).unwrap().to_lowercase().replace('\n', " ");
             assert_eq!(plain, "ignore all", "{text}");
         }
+    }
+
+    #[test]
+    fn the_table_says_what_a_closer_look_says() {
+        for code in (0..super::TABLED).filter_map(char::from_u32) {
+            let mut letters = smallvec::SmallVec::new();
+            super::letters(code, &mut letters);
+            match super::known(code) {
+                Known::Plain => assert!(letters.as_slice() == [code] || super::is_plain(code)),
+                Known::Letter(seen) => assert_eq!(letters.as_slice(), [seen]),
+                Known::Not => {}
+            }
+        }
+        assert_eq!(super::known('\u{430}'), Known::Letter('a'));
     }
 
     #[test]

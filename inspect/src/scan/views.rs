@@ -57,7 +57,9 @@ impl Pass<'_, '_, '_> {
             if self.is_over() || self.is_opaque(message, &piece) {
                 continue;
             }
-            self.again(&piece, why, &mut room);
+            // a text of the message is UTF-8, and a cut one ends between characters
+            let Some(text) = message.string(piece.node).get(..piece.text.len()) else { continue };
+            self.again(&piece, text, why, &mut room);
         }
         self.memory.suspects = suspects;
     }
@@ -124,8 +126,7 @@ impl Pass<'_, '_, '_> {
     }
 
     /// All other readings of one text.
-    fn again(&mut self, piece: &Piece<'_>, why: u8, room: &mut usize) {
-        let Ok(text) = std::str::from_utf8(piece.text) else { return };
+    fn again(&mut self, piece: &Piece<'_>, text: &str, why: u8, room: &mut usize) {
         let mut chain: Vec<Derived> = Vec::new();
         if why & UNICODE != 0
             && let Some(folded) = fold(text, Invisible::Drop)
