@@ -21,6 +21,7 @@ const BUILTIN: &[(&str, &str)] = embed![
     "dlp/cloud.yaml",
     "dlp/code.yaml",
     "dlp/generic.yaml",
+    "dlp/inference.yaml",
     "dlp/observability.yaml",
     "dlp/saas.yaml",
     "injection/exfiltration.yaml",
