@@ -17,12 +17,14 @@ macro_rules! embed {
 }
 
 const BUILTIN: &[(&str, &str)] = embed![
+    "dlp/agents.yaml",
     "dlp/ai.yaml",
     "dlp/cloud.yaml",
     "dlp/code.yaml",
     "dlp/generic.yaml",
     "dlp/inference.yaml",
     "dlp/observability.yaml",
+    "dlp/retrieval.yaml",
     "dlp/saas.yaml",
     "injection/exfiltration.yaml",
     "injection/instructions.yaml",
