@@ -19,6 +19,7 @@ macro_rules! embed {
 const BUILTIN: &[(&str, &str)] = embed![
     "dlp/agents.yaml",
     "dlp/ai.yaml",
+    "dlp/alerting.yaml",
     "dlp/cloud.yaml",
     "dlp/code.yaml",
     "dlp/generic.yaml",
