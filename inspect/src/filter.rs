@@ -90,7 +90,8 @@ impl Filter {
         let mut entries: Vec<Entry> = Vec::with_capacity(literals.len());
         for (index, literal) in literals.iter().enumerate() {
             let grams = literal.windows(GRAM).enumerate();
-            let (offset, gram) = grams.min_by(|(_, a), (_, b)| commonness(a).total_cmp(&commonness(b)))?;
+            let (offset, gram) =
+                grams.min_by(|(_, a), (_, b)| commonness(a).total_cmp(&commonness(b)))?;
             let number = |n: usize| u32::try_from(n).ok();
             let gram = fold(gram.try_into().ok()?);
             entries.push(Entry { gram, literal: number(index)?, offset: number(offset)? });
@@ -232,7 +233,8 @@ mod tests {
 
     #[test]
     fn ten_thousand_literals_are_all_found() {
-        let literals: Vec<Vec<u8>> = (0..10_000).map(|n| format!("k{n:04}x").into_bytes()).collect();
+        let literals: Vec<Vec<u8>> =
+            (0..10_000).map(|n| format!("k{n:04}x").into_bytes()).collect();
         let text = literals.concat();
         assert_eq!(hits(&literals, &text).len(), 10_000);
     }

@@ -1,10 +1,12 @@
 //! RuleDef → RuleSet: every error of all files at once, coded, with its place.
 
+mod bound;
 mod check;
 mod error;
 mod resolve;
 mod ruleset;
 
+pub(crate) use bound::WIDEST;
 pub use error::{Code, CompileError, CompileErrors};
 pub(crate) use resolve::{Allow, Gate};
 pub(crate) use ruleset::{Role, Trigger, hex};

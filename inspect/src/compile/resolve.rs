@@ -1,5 +1,6 @@
 //! One rule as written → one rule resolved: every field checked, the regex compiled, anchors derived.
 
+use super::bound::bounded;
 use super::ruleset::{Rule, Trigger, ViewSet};
 use super::{Code, CompileError, Origin};
 use crate::anchor::{self, Anchors};
@@ -8,6 +9,7 @@ use crate::surface::SurfaceSet;
 use crate::validate::Validator;
 use regex::bytes::{Regex, RegexBuilder};
 use regex_syntax::hir::{Hir, HirKind};
+use std::borrow::Cow;
 
 /// Bytes a compiled regex may take.
 const REGEX_SIZE: usize = 2 * 1024 * 1024;
@@ -254,9 +256,12 @@ fn compile_regex(
             "the byte 0xFF separates texts; end the class at \\xFE".to_owned(),
         );
     }
-    let built =
-        RegexBuilder::new(pattern).unicode(unicode).size_limit(REGEX_SIZE).nest_limit(100).build();
-    match built {
+    let (hir, pattern, unicode) = match bounded(&hir).filter(|_| field == "/pattern") {
+        Some((hir, printed)) => (hir, Cow::Owned(printed), true),
+        None => (hir, Cow::Borrowed(pattern), unicode),
+    };
+    let mut builder = RegexBuilder::new(&pattern);
+    match builder.unicode(unicode).size_limit(REGEX_SIZE).nest_limit(200).build() {
         Ok(regex) => Some((regex, hir)),
         Err(regex::Error::CompiledTooBig(limit)) => {
             tell(Code::TooLarge, format!("the compiled regex is larger than {limit} bytes"))

@@ -475,7 +475,9 @@ fn pairs(bytes: &[u8], runs: &mut Vec<Run>) {
 /// A place in the next run of pairs. A run takes 23 bytes or more, so a grid of eight meets it, in one of few phases.
 fn next_pairs(bytes: &[u8], mut at: usize) -> Option<usize> {
     let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);
-    while let Some([.., sixth, seventh, eighth]) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+    while let Some([.., sixth, seventh, eighth]) =
+        bytes.get(at..).and_then(<[u8]>::first_chunk::<8>)
+    {
         // a run that starts at one of the first six goes on through the last three
         if !(in_pairs(*seventh) && in_pairs(*sixth) && in_pairs(*eighth)) {
             at += 8;
@@ -507,8 +509,8 @@ const IN_PAIRS: [bool; 256] = {
     let mut byte = 0;
     while byte < 256 {
         let b = byte as u8;
-        table[byte] = b.is_ascii_hexdigit()
-            || matches!(b, b'x' | b' ' | b':' | b'-' | b',' | b'.' | b'\n');
+        table[byte] =
+            b.is_ascii_hexdigit() || matches!(b, b'x' | b' ' | b':' | b'-' | b',' | b'.' | b'\n');
         byte += 1;
     }
     table

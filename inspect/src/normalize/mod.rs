@@ -12,4 +12,4 @@ pub(crate) use decode::{decode, suspects};
 pub(crate) use derived::Derived;
 pub(crate) use letters::{LetterGame, next_spaced, spaced};
 pub(crate) use nested::nested;
-pub(crate) use unicode::{Invisible, fold};
+pub(crate) use unicode::{Invisible, fold, wide_gaps};

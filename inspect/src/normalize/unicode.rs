@@ -3,6 +3,9 @@
 use super::confusable::latin;
 use super::derived::Derived;
 use std::sync::LazyLock;
+
+/// White space in a row that patterns see.
+const WIDEST: usize = crate::compile::WIDEST as usize;
 use unicode_normalization::char::decompose_compatible;
 
 /// What becomes of characters nobody sees.
@@ -32,7 +35,16 @@ pub(crate) fn fold(text: &str, invisible: Invisible) -> Option<Folded> {
     while let Some((at, c)) = chars.next() {
         let end = at + c.len_utf8();
         match known(c) {
-            Known::Plain => continue,
+            Known::Plain => {
+                if let Some(until) = wide_gap(text.as_bytes(), at) {
+                    let gap = text.get(at..until).unwrap_or("");
+                    out.same(done, text.get(done..at).unwrap_or(""));
+                    out.made(at..until, if gap.contains('\n') { "\n" } else { " " });
+                    (done, changed) = (until, true);
+                    while chars.next_if(|(next, _)| *next < until).is_some() {}
+                }
+                continue;
+            }
             Known::Letter(seen) => {
                 changed |= is_looked_at(seen);
                 out.same(done, text.get(done..at).unwrap_or(""));
@@ -114,6 +126,29 @@ pub(crate) fn fold(text: &str, invisible: Invisible) -> Option<Folded> {
     }
     out.same(done, text.get(done..).unwrap_or(""));
     changed.then_some(Folded { derived: out, invisible: unseen })
+}
+
+/// Where the white space that begins here ends, when a pattern would not see across it.
+fn wide_gap(bytes: &[u8], at: usize) -> Option<usize> {
+    let is_space = |at: usize| bytes.get(at).is_some_and(|b| matches!(b, b' ' | b'\t'..=b'\r'));
+    // most is told by the first byte and the last
+    if !(is_space(at) && is_space(at + WIDEST) && is_space(at + 1)) {
+        return None;
+    }
+    let end = (at..).find(|at| !is_space(*at))?;
+    (end - at > WIDEST).then_some(end)
+}
+
+/// Whether a text has white space that patterns don't see across, cheaply and from above: a place in it.
+pub(crate) fn wide_gaps(text: &[u8]) -> impl Iterator<Item = usize> + '_ {
+    let is_space = |b: &u8| matches!(b, b' ' | b'\t'..=b'\r');
+    // every run that is too wide covers one of these whole
+    let (stretches, _) = text.as_chunks::<{ WIDEST / 2 }>();
+    let wide = stretches
+        .iter()
+        .enumerate()
+        .filter(move |(_, stretch)| stretch.iter().fold(true, |all, byte| all & is_space(byte)));
+    wide.map(|(index, _)| index * (WIDEST / 2))
 }
 
 /// Whether a character that another is read as matters to rules.
@@ -263,6 +298,18 @@ mod tests {
             }
         }
         assert_eq!(super::known('\u{430}'), Known::Letter('a'));
+    }
+
+    #[test]
+    fn white_space_too_wide_for_patterns_becomes_one() {
+        assert_eq!(folded(&format!("ignore{}all", " ".repeat(33))).unwrap(), "ignore all");
+        assert_eq!(folded(&format!("a{}\tb", "\n".repeat(500))).unwrap(), "a\nb");
+        assert_eq!(folded(&format!("ignore{}all", " ".repeat(32))), None);
+        for before in 0..40 {
+            let text = format!("{}{}x", "a".repeat(before), " ".repeat(33));
+            assert!(super::wide_gaps(text.as_bytes()).next().is_some());
+        }
+        assert!(super::wide_gaps("a b".repeat(50).as_bytes()).next().is_none());
     }
 
     #[test]

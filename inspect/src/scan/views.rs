@@ -6,7 +6,7 @@ use super::pass::{Pass, Place};
 use super::verify::{Back, Piece};
 use crate::message::{Entry, Message, NO_KEY, ValueKind};
 use crate::normalize::{
-    Derived, Invisible, LetterGame, decode, fold, nested, next_spaced, spaced, suspects,
+    Derived, Invisible, LetterGame, decode, fold, nested, next_spaced, spaced, suspects, wide_gaps,
 };
 use crate::rule::View;
 use smallvec::SmallVec;
@@ -69,9 +69,13 @@ impl Pass<'_, '_, '_> {
         let suspects_of = &mut self.memory.suspects;
         let mut tell = |at: usize, why: u8| {
             let entry = entries.partition_point(|entry| entry.start as usize <= at);
-            suspects_of.push((u32::try_from(entry.saturating_sub(1)).unwrap_or(NO_KEY), why));
+            let suspect = (u32::try_from(entry.saturating_sub(1)).unwrap_or(NO_KEY), why);
+            if suspects_of.last() != Some(&suspect) {
+                suspects_of.push(suspect);
+            }
         };
         suspects(arena, |at| tell(at, ENCODED));
+        wide_gaps(arena).for_each(|at| tell(at, UNICODE));
         let mut from = 0;
         while let Some(at) = next_spaced(arena, from) {
             tell(at, SPACED);
