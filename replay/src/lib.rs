@@ -9,6 +9,7 @@
 //! was found or differs, 2 on an error. Nothing that came out of a capture reaches a terminal
 //! before its control characters were made visible.
 
+mod catalogue;
 pub mod cli;
 mod error;
 mod judge;

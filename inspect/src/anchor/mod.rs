@@ -6,6 +6,7 @@
 
 mod rarity;
 
+pub(crate) use rarity::cost;
 use rarity::{frequency, set_cost};
 use regex_syntax::hir::{Class, Hir, HirKind, Repetition};
 

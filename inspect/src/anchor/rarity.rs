@@ -72,7 +72,7 @@ const COMMON: &[&str] = &[
 ];
 
 /// Expected occurrences of one literal per byte of ordinary traffic.
-fn cost(literal: &[u8]) -> f64 {
+pub(crate) fn cost(literal: &[u8]) -> f64 {
     let by_letters: f64 = literal.iter().map(|b| frequency(*b)).product();
     let common = COMMON.iter().any(|word| memchr::memmem::find(word.as_bytes(), literal).is_some());
     if common { by_letters + 1e-4 } else { by_letters }
