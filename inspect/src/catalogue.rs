@@ -118,8 +118,7 @@ mod tests {
             - {id: a.one, title: A, class: unsafe, severity: high, action: block, surfaces: [call.args], pattern: x, entropy: 3, \
                docs: {finds: f, why: w, instead: i, references: ['https://a.example']}, tests: {}}\n";
         let (defs, _) = crate::yaml::from_str::<RuleDefs>("r.yaml", text, None).unwrap();
-        let section =
-            Section { name: "r.yaml".into(), title: "Mine".into(), rules: defs.rules };
+        let section = Section { name: "r.yaml".into(), title: "Mine".into(), rules: defs.rules };
         insta::assert_snapshot!(markdown("# Rules\n", &[section]));
     }
 }

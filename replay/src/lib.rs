@@ -15,6 +15,7 @@ mod error;
 mod judge;
 pub mod output;
 mod reference;
+mod report;
 mod rulefiles;
 mod scan;
 mod show;

@@ -24,11 +24,17 @@ fn render() -> String {
         .iter()
         .map(|(folder, title)| {
             let files = rules::builtin().iter().chain(rules::packs());
-            let own = files.filter(|(name, _)| name.split_once('/').is_some_and(|(first, _)| first == *folder));
+            let own = files.filter(|(name, _)| {
+                name.split_once('/').is_some_and(|(first, _)| first == *folder)
+            });
             let rules = own.flat_map(|(name, text)| {
                 yaml::from_str::<RuleDefs>(name, text, None).unwrap().0.rules
             });
-            Section { name: format!("{folder}/"), title: (*title).to_owned(), rules: rules.collect() }
+            Section {
+                name: format!("{folder}/"),
+                title: (*title).to_owned(),
+                rules: rules.collect(),
+            }
         })
         .collect();
     markdown(rules::INTRO, &sections)

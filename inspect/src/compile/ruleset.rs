@@ -186,7 +186,8 @@ impl Rule {
     /// The literal that makes the engine look most often, and how often per megabyte of ordinary traffic.
     #[must_use]
     pub fn dearest_anchor(&self) -> Option<(&[u8], f64)> {
-        let costs = self.anchors().iter().map(|literal| (&literal[..], anchor::cost(literal) * 1e6));
+        let costs =
+            self.anchors().iter().map(|literal| (&literal[..], anchor::cost(literal) * 1e6));
         costs.max_by(|a, b| a.1.total_cmp(&b.1))
     }
 }
