@@ -13,6 +13,7 @@ mod catalogue;
 pub mod cli;
 mod error;
 mod judge;
+mod lint;
 pub mod output;
 mod reference;
 mod report;
