@@ -12,6 +12,7 @@
 mod catalogue;
 pub mod cli;
 mod error;
+mod import;
 mod judge;
 mod lint;
 pub mod output;

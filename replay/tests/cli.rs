@@ -76,7 +76,18 @@ fn path(dir: &TempDir) -> &str {
 
 #[test]
 fn help_of_each_verb() {
-    for verb in [&[][..], &["show"], &["scan"], &["test"], &["test", "rules"], &["catalogue"]] {
+    for verb in [
+        &[][..],
+        &["show"],
+        &["scan"],
+        &["test"],
+        &["test", "rules"],
+        &["lint"],
+        &["import"],
+        &["import", "gitleaks"],
+        &["import", "noseyparker"],
+        &["catalogue"],
+    ] {
         let name = [&["help"], verb].concat().join("_");
         snapshot(&name, &shown(&[verb, &["--help"]].concat()));
     }
