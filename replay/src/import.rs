@@ -216,7 +216,8 @@ impl Import {
         drop(progress);
         read.notes.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
         let yaml = emit::yaml(&defs, &self.source());
-        let report = Report::of(&read, defs.len());
+        let written = defs.iter().filter(|def| emit::tested(def)).count();
+        let report = Report::of(&read, written);
         let mut out = Out::stdout();
         match &how.out {
             Some(path) => report::write(path, &yaml)?,

@@ -62,7 +62,6 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), Error> {
 
 /// Holds a table between its marks in a README against what the code says; writes it under `WIREGATE_BLESS`.
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 pub(crate) fn in_readme(path: &str, name: &str, table: &str) {
     // several tests write to one file
     static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());

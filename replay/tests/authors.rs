@@ -343,6 +343,10 @@ const NOSEYPARKER: &str = r"rules:
 - name: Broken
   id: np.acme.3
   pattern: 'acme(?!x)'
+- name: Dull
+  id: np.acme.5
+  pattern: 'acme-pin-(\d{4})'
+  min_entropy: 3.5
 - name: No Pattern
   id: np.acme.4
 ";

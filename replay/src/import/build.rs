@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use inspect::rule::{Class, Docs, Example, RuleDef, Severity, Tests};
 use inspect::{Code, CompileErrors, RuleSet, template};
 
+use super::emit::{NEEDED, tested};
 use super::note::What;
 use super::sample::{Sample, sample};
 use super::{Foreign, Read, pattern};
@@ -14,8 +15,6 @@ use crate::error::Error;
 const KEPT: usize = 8;
 /// Examples made from a pattern and tried, at most.
 const TRIED: u64 = 18;
-/// What the compiler asks for.
-const NEEDED: usize = 2;
 /// Attempts to please the compiler: each takes away at least one thing that was told.
 const ROUNDS: usize = 64;
 
@@ -57,7 +56,7 @@ pub(super) fn build(
     settle_together(&foreign, &mut drafts, read)?;
     for draft in &drafts {
         let (rule, tests) = (&foreign[draft.foreign], &draft.def.tests);
-        if tests.matches.len() < NEEDED || tests.no_match.len() < NEEDED {
+        if !tested(&draft.def) {
             let (found, spared) = (tests.matches.len(), tests.no_match.len());
             let message = format!("{found} examples and {spared} counter-examples");
             read.note(What::NoTests, &rule.file, rule.line, &rule.id, message);
@@ -399,12 +398,14 @@ fn settle_together(
     Ok(())
 }
 
-/// Errors by the draft they are about.
+/// Codes and labels of errors, by the draft they are about.
+type Told<'e> = BTreeMap<usize, Vec<(Code, &'e str)>>;
+
 fn by_rule<'e>(
     errors: &'e CompileErrors,
     by_id: &BTreeMap<String, usize>,
-) -> Result<BTreeMap<usize, Vec<(Code, &'e str)>>, Error> {
-    let mut told: BTreeMap<usize, Vec<(Code, &str)>> = BTreeMap::new();
+) -> Result<Told<'e>, Error> {
+    let mut told = Told::new();
     for error in errors {
         let id = error.label.split(": ").next().unwrap_or_default();
         match by_id.get(id) {

@@ -4,24 +4,42 @@ use std::fmt::Write as _;
 
 use inspect::rule::{AllowTarget, Confidence, Example, RuleDef};
 
-/// The file.
+/// What the compiler asks for.
+pub(super) const NEEDED: usize = 2;
+
+/// The file; rules without examples as comments, so that the others compile.
 pub(super) fn yaml(defs: &[RuleDef], source: &str) -> String {
     let source: String = source.chars().filter(|c| !::scan::text::is_hostile(*c)).collect();
     let mut out = format!(
         "# Written by `wiregate-replay import {source}`. Patterns and texts are the source's and keep its licence.\n"
     );
-    if defs.is_empty() {
-        out.push_str("rules: []\n");
-        return out;
-    }
-    out.push_str("rules:\n");
-    for (index, def) in defs.iter().enumerate() {
+    let (whole, untested): (Vec<_>, Vec<_>) = defs.iter().partition(|def| tested(def));
+    out.push_str(if whole.is_empty() { "rules: []\n" } else { "rules:\n" });
+    for (index, def) in whole.into_iter().enumerate() {
         if index > 0 {
             out.push('\n');
         }
         rule(&mut out, def);
     }
+    if !untested.is_empty() {
+        out.push_str(
+            "\n# These want two examples and two counter-examples, and none could be made.\n",
+        );
+    }
+    for def in untested {
+        let mut text = String::new();
+        rule(&mut text, def);
+        for line in text.lines() {
+            out.push_str(format!("#{line}").trim_end());
+            out.push('\n');
+        }
+    }
     out
+}
+
+/// Whether a rule has the examples that the compiler asks for.
+pub(super) fn tested(def: &RuleDef) -> bool {
+    def.tests.matches.len() >= NEEDED && def.tests.no_match.len() >= NEEDED
 }
 
 /// One rule. What an import never sets is not written.
@@ -72,7 +90,7 @@ fn rule(out: &mut String, def: &RuleDef) {
             })
             .collect();
         if texts.is_empty() {
-            let _ = writeln!(out, "      {name}: [] # to be written: two or more");
+            let _ = writeln!(out, "      {name}: []");
         }
         list(out, 6, name, &texts);
     }

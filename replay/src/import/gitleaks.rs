@@ -148,9 +148,8 @@ fn one(rule: Rule, file: &str, line: usize, global: &[Allow], read: &mut Read) {
         read.note(What::Metadata, file, line, &id, format!("`{key}` was left out"));
     }
     let mut allow = Vec::new();
-    let global = global.iter().filter(|list| {
-        list.targetrules.is_empty() || list.targetrules.iter().any(|target| *target == id)
-    });
+    let global =
+        global.iter().filter(|list| list.targetrules.is_empty() || list.targetrules.contains(&id));
     // of lists for all rules it was told once what they lose
     for list in global {
         let mut tell = |message: &str| {

@@ -71,7 +71,7 @@ notes! {
     Needs = "I007", Changed, "the rule has a condition that has no counterpart: another rule nearby, counts of characters";
     Misses = "I008", Changed, "an example of the source is not found here, and was left out";
     Hits = "I009", Changed, "a counter-example of the source is found here, and was left out";
-    NoTests = "I010", Changed, "no examples could be made; write two and two, without them the file does not compile";
+    NoTests = "I010", LeftOut, "no text could be made that the rule finds, or none that it spares: written as a comment";
     Extends = "I011", Changed, "the configuration extends another one, which was not followed";
     Slow = "I012", Noted, "no literal of four bytes is in every match: `slow: true`";
     Unicode = "I013", Noted, "the pattern needs `unicode: true`; `\\w`, `\\d` and `\\b` then know every script";

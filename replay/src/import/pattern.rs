@@ -293,4 +293,64 @@ mod tests {
             assert_eq!(name_secret(pattern, secret), (named.to_owned(), exact), "{pattern}");
         }
     }
+
+    #[test]
+    fn any_pattern_is_translated_without_a_panic() {
+        let parts = [
+            "(",
+            "(?:",
+            "(?#",
+            "(?P<a>",
+            "(?<TOKEN>",
+            ")",
+            "[",
+            "[^",
+            "]",
+            "[:alpha:]",
+            "[:",
+            "{",
+            "}",
+            "{2",
+            "{2,}",
+            "\\",
+            "\\Q",
+            "\\E",
+            "\\x{",
+            "\\p{",
+            "-",
+            "--",
+            "&&",
+            "~",
+            "ä",
+            "€",
+            "a",
+            "|",
+            "*",
+            "?",
+            "$",
+            "^",
+            "#",
+            " ",
+        ];
+        let mut random = 1_u64;
+        for _ in 0..20_000 {
+            let mut text = String::new();
+            for _ in 0..12 {
+                random = random
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                text.push_str(parts[usize::try_from(random >> 40).unwrap() % parts.len()]);
+            }
+            for dialect in [Dialect::Go, Dialect::Rust] {
+                let ours = translate(&text, dialect);
+                for secret in [Secret::First, Secret::Group(1), Secret::Group(9), Secret::Match] {
+                    let (named, _) = name_secret(&ours, secret);
+                    // naming a group makes no valid pattern invalid, but for a name that is there twice
+                    let twice = named.matches("<secret>").count() > 1;
+                    let valid = |pattern: &str| regex_syntax::Parser::new().parse(pattern).is_ok();
+                    assert!(twice || valid(&ours) == valid(&named), "{ours} {named}");
+                }
+            }
+        }
+    }
 }

@@ -7,6 +7,8 @@ use regex_syntax::hir::{Class, Hir, HirKind};
 const MAX_LEN: usize = 2048;
 /// A run of a class from this length on is a template.
 const TEMPLATE_FROM: u32 = 6;
+/// A class of more printable characters than this is nearly any.
+const WIDE: usize = 80;
 /// Most characters asked of one open-ended run.
 const MAX_RUN: u32 = 512;
 
@@ -41,7 +43,8 @@ pub(super) fn sample(hir: &Hir, n: u64) -> Option<Sample> {
         random: 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(n + 1),
         // first the shortest, then longer ones and those with the optional parts
         extra: [0, 0, 8, 16, 3, 30][usize::try_from(n % 6).unwrap_or(0)],
-        optional: n % 3 > 0,
+        optional: !n.is_multiple_of(3),
+        own: u32::try_from(n / 6 * 2).unwrap_or(0),
         pieces: Vec::new(),
         len: 0,
     };
@@ -86,8 +89,8 @@ impl Sample {
             Piece::Made(..) => None,
         });
         if let Some((text, at)) = fixed.max_by_key(|(text, _)| text.len()) {
-            let letters = text.char_indices().filter(|(_, c)| c.is_ascii_alphanumeric());
-            if let Some((place, letter)) = letters.last() {
+            let mut letters = text.char_indices().filter(|(_, c)| c.is_ascii_alphanumeric());
+            if let Some((place, letter)) = letters.next_back() {
                 let other = if letter == 'x' { 'y' } else { 'x' };
                 let mut changed = text.clone();
                 changed.replace_range(place..=place, &other.to_string());
@@ -106,6 +109,8 @@ struct Maker {
     extra: u32,
     /// Whether optional parts are there.
     optional: bool,
+    /// Characters that stand before a template and are not of it.
+    own: u32,
     pieces: Vec<Piece>,
     len: usize,
 }
@@ -134,7 +139,12 @@ impl Maker {
             HirKind::Empty | HirKind::Look(_) => Some(()),
             HirKind::Literal(literal) => self.push(std::str::from_utf8(&literal.0).ok()?),
             HirKind::Class(class) => {
-                let c = self.one_of(&members(class))?;
+                let members = members(class);
+                if members.len() > WIDE && has(class, ' ') {
+                    // nearly anything: a blank keeps the words around it apart
+                    return self.push(" ");
+                }
+                let c = self.one_of(&members)?;
                 self.push(c.encode_utf8(&mut [0; 4]))
             }
             HirKind::Capture(capture) => self.make(&capture.sub),
@@ -175,7 +185,13 @@ impl Maker {
         let alphabet = ALPHABETS.iter().find(|(_, alphabet)| fits(alphabet));
         if let (Some((name, _)), TEMPLATE_FROM..) = (alphabet, count) {
             self.len += count as usize;
-            self.pieces.push(Piece::Made(name, count));
+            // some characters of its own: an example's place may draw a dull lot for the template
+            let own = if count >= 2 * TEMPLATE_FROM { self.own } else { 0 };
+            for _ in 0..own {
+                let c = self.one_of(members)?;
+                self.push(c.encode_utf8(&mut [0; 4]))?;
+            }
+            self.pieces.push(Piece::Made(name, count - own));
             return (self.len <= MAX_LEN).then_some(());
         }
         for _ in 0..count {

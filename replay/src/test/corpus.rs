@@ -64,8 +64,11 @@ pub(crate) struct Corpora {
     rules: BTreeMap<String, Hits>,
     pub(crate) missed: Vec<Named>,
     pub(crate) false_positives: Vec<Named>,
+    /// Texts to measure time on, and their bytes.
     #[serde(skip)]
     pub(crate) texts: Vec<String>,
+    #[serde(skip)]
+    kept: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -301,8 +304,9 @@ impl Corpora {
             let id = labels.id.as_str().map_or_else(|| labels.id.to_string(), str::to_owned);
             list.push(Named { file: file.to_owned(), line, id, rules });
         }
-        let kept: usize = self.texts.iter().map(String::len).sum();
-        if let Some(text) = labels.text.filter(|text| kept + text.len() <= MAX_TEXT) {
+        let fits = |text: &String| self.kept + text.len() <= MAX_TEXT;
+        if let Some(text) = labels.text.filter(fits) {
+            self.kept += text.len();
             self.texts.push(text);
         }
     }
@@ -345,9 +349,8 @@ fn read(file: &str, line: &[u8]) -> Result<(Labels, Vec<u8>), String> {
     let line = template::expand(line, &seed).unwrap_or_else(|_| line.to_owned());
     let mut labels: Labels = serde_json::from_str(&line).map_err(|error| error.to_string())?;
     if labels.label.is_none() {
-        let folders = Path::new(file).components().filter_map(|part| part.as_os_str().to_str());
-        labels.label =
-            folders.filter(|f| ["attack", "benign"].contains(f)).last().map(str::to_owned);
+        let mut folders = Path::new(file).components().filter_map(|part| part.as_os_str().to_str());
+        labels.label = folders.rfind(|f| ["attack", "benign"].contains(f)).map(str::to_owned);
     }
     match labels.label.as_deref() {
         Some("attack" | "benign") => Ok((labels, line.into_bytes())),
