@@ -62,6 +62,7 @@ enum From {
     },
     /// Rule files of Nosey Parker or Kingfisher (YAML)
     #[command(
+        visible_alias = "kingfisher",
         after_help = "Example:\n  wiregate-replay import noseyparker ./rules --prefix acme --out rules/acme.yaml"
     )]
     Noseyparker {

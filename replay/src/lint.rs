@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use ::scan::text::{Align, Table, visible};
 use clap::Args;
+use inspect::Rule;
 use inspect::rule::{RuleDef, RuleDefs};
 use inspect::yaml::{self, Marks};
-use inspect::{Rule, RuleSet};
 
 use crate::error::Error;
 use crate::output::{Out, Outcome, table_width};
@@ -66,11 +66,10 @@ fn code(word: &str) -> Result<&'static str, String> {
     known.map(|lint| lint.code).ok_or_else(|| "no such code; --list shows them".to_owned())
 }
 
-/// Where a rule is written.
+/// A file's rules and where they are written.
 struct Place<'s> {
     file: &'s str,
     marks: Marks,
-    /// JSON Pointer.
     rules: Vec<RuleDef>,
 }
 
@@ -78,7 +77,8 @@ struct Place<'s> {
 struct Look<'a> {
     rule: &'a Rule,
     def: &'a RuleDef,
-    set: &'a RuleSet,
+    /// Another rule of the same pattern.
+    twin: Option<&'a str>,
     /// The rule as it was, when that is known.
     before: Option<&'a RuleDef>,
 }
@@ -158,13 +158,22 @@ fn read(sources: &[Source]) -> Result<Vec<Place<'_>>, Error> {
 /// Every finding, in the order of files and lines.
 fn lint(sources: &[Source], before: &BTreeMap<String, RuleDef>) -> Result<Vec<Problem>, Error> {
     let set = rulefiles::compile(sources)?;
+    let mut patterns: BTreeMap<String, &str> = BTreeMap::new();
+    let mut twins: BTreeMap<&str, &str> = BTreeMap::new();
+    for rule in set.rules() {
+        let first = *patterns.entry(checks::pattern_of(rule.def())).or_insert(rule.id());
+        if first != rule.id() {
+            twins.insert(rule.id(), first);
+        }
+    }
     let mut found = Vec::new();
     for Place { file, marks, rules } in read(sources)? {
         let start = found.len();
         for (index, def) in rules.iter().enumerate() {
             // the set compiled, so it has every rule
             let Some(ix) = set.find(&def.id) else { continue };
-            let look = Look { rule: set.rule(ix), def, set: &set, before: before.get(&def.id) };
+            let twin = twins.get(def.id.as_str()).copied();
+            let look = Look { rule: set.rule(ix), def, twin, before: before.get(&def.id) };
             for lint in LINTS {
                 let mut tell = |field: &str, message: String| {
                     let (line, column) = marks.at(&format!("/rules/{index}{field}"));

@@ -69,8 +69,8 @@ pub(super) const LINTS: &[Lint] = &[
     ),
 ];
 
-/// Looks per megabyte of ordinary traffic that are still cheap.
-const MANY_LOOKS: f64 = 100.0;
+/// Looks per megabyte of ordinary traffic that are still cheap: those of one common word, which many rules can't do without.
+const MANY_LOOKS: f64 = 125.0;
 
 fn anchors(look: &Look<'_>, tell: &mut Tell<'_>) {
     let (Some(cost), Some((dearest, own))) = (look.rule.cost(), look.rule.dearest_anchor()) else {
@@ -246,17 +246,15 @@ fn slow(look: &Look<'_>, tell: &mut Tell<'_>) {
 }
 
 fn duplicates(look: &Look<'_>, tell: &mut Tell<'_>) {
-    let (def, own) = (look.def, parse(look.def));
-    let same = look.set.rules().iter().find(|other| {
-        let other = other.def();
-        other.id < def.id
-            && (&other.key, &other.validator, other.unicode)
-                == (&def.key, &def.validator, def.unicode)
-            && (other.pattern == def.pattern || own.is_some() && parse(other) == own)
-    });
-    if let Some(other) = same {
-        tell("/pattern", format!("{} has it too", other.id()));
+    if let Some(other) = look.twin {
+        tell("/pattern", format!("{other} has it too"));
     }
+}
+
+/// What two rules have in common that find the same: the pattern, however it is spelt, and what it asks for.
+pub(super) fn pattern_of(def: &RuleDef) -> String {
+    let hir = parse(def).map_or_else(|| def.pattern.clone(), |hir| hir.to_string());
+    format!("{}\0{:?}\0{:?}\0{hir}", def.unicode, def.key, def.validator)
 }
 
 fn revisions(look: &Look<'_>, tell: &mut Tell<'_>) {
