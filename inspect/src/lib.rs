@@ -47,6 +47,7 @@
 #![forbid(unsafe_code)]
 
 mod anchor;
+pub mod catalogue;
 pub mod compile;
 mod cursor;
 pub mod edit;

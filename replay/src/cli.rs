@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::error::Error;
 use crate::output::Outcome;
-use crate::{judge, reference, scan, show, test};
+use crate::{catalogue, import, judge, lint, reference, scan, show, test};
 
 /// Read captures of MCP traffic and try rules on them.
 ///
@@ -23,6 +23,9 @@ enum Verb {
     Scan(Box<scan::Scan>),
     Judge(judge::Judge),
     Test(Test),
+    Lint(lint::Lint),
+    Import(import::Import),
+    Catalogue(catalogue::Catalogue),
     #[command(hide = true)]
     Reference(reference::Reference),
 }
@@ -50,6 +53,9 @@ impl Cli {
             Verb::Scan(verb) => verb.run(),
             Verb::Judge(verb) => verb.run(),
             Verb::Test(Test { what: Tested::Rules(verb) }) => verb.run(),
+            Verb::Lint(verb) => verb.run(),
+            Verb::Import(verb) => verb.run(),
+            Verb::Catalogue(verb) => verb.run(),
             Verb::Reference(verb) => verb.run(),
         }
     }

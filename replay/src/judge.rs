@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::output::{Out, Outcome, Progress, table_width, to_compact};
 use crate::rulefiles;
 
-mod case;
+pub(crate) mod case;
 mod wrap;
 
 use case::{Bench, Case, Judged};
@@ -24,7 +24,7 @@ const BATCH_LINES: usize = 4096;
 /// And not more bytes than this.
 const BATCH_BYTES: usize = 64 << 20;
 /// One line at most.
-const MAX_LINE: usize = 32 << 20;
+pub(crate) const MAX_LINE: usize = 32 << 20;
 
 /// Judge texts or messages, one JSON object a line, exactly as the gateway would.
 ///
@@ -127,11 +127,7 @@ impl Judge {
         } else {
             Box::new(BufReader::with_capacity(1 << 20, File::open(path).map_err(failed)?))
         };
-        let threads = self
-            .threads
-            .or_else(|| std::thread::available_parallelism().ok())
-            .map_or(1, std::num::NonZeroUsize::get)
-            .min(256);
+        let threads = threads(self.threads);
         let bench = || Bench::new(set, self.preset, self.paranoia);
         let mut benches: Vec<Bench<'_>> = (0..threads).map(|_| bench()).collect();
         let progress = Progress::new("judging");
@@ -161,8 +157,16 @@ impl Judge {
     }
 }
 
+/// How many threads judge: as given, else one a core.
+pub(crate) fn threads(given: Option<std::num::NonZeroUsize>) -> usize {
+    given
+        .or_else(|| std::thread::available_parallelism().ok())
+        .map_or(1, std::num::NonZeroUsize::get)
+        .min(256)
+}
+
 /// Judges the lines of a batch on all threads; answers come in the lines' order.
-fn judge_batch<'l>(
+pub(crate) fn judge_batch<'l>(
     benches: &mut [Bench<'_>],
     batch: &'l [Vec<u8>],
 ) -> Vec<Result<(Case<'l>, Judged<'l>), String>> {
@@ -197,7 +201,7 @@ fn judge_batch<'l>(
 }
 
 /// The next lines, without their ends; none at the end. A longer line is an error.
-fn read_batch(input: &mut dyn BufRead, limit: usize) -> io::Result<Vec<Vec<u8>>> {
+pub(crate) fn read_batch(input: &mut dyn BufRead, limit: usize) -> io::Result<Vec<Vec<u8>>> {
     let mut batch = Vec::new();
     let mut bytes = 0;
     while batch.len() < BATCH_LINES && bytes < BATCH_BYTES {

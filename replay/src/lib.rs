@@ -9,11 +9,15 @@
 //! was found or differs, 2 on an error. Nothing that came out of a capture reaches a terminal
 //! before its control characters were made visible.
 
+mod catalogue;
 pub mod cli;
 mod error;
+mod import;
 mod judge;
+mod lint;
 pub mod output;
 mod reference;
+mod report;
 mod rulefiles;
 mod scan;
 mod show;

@@ -170,13 +170,18 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub(crate) fn new(what: &'static str) -> Self {
+        Self::counting(what, "rows")
+    }
+
+    /// Counts other things than rows.
+    pub(crate) fn counting(what: &'static str, unit: &'static str) -> Self {
         if !io::stderr().is_terminal() {
             return Self { bar: ProgressBar::hidden() };
         }
         let bar = ProgressBar::new_spinner();
-        let style =
-            ProgressStyle::with_template("{spinner} {msg}: {human_pos} rows, {per_sec}, {elapsed}");
-        if let Ok(style) = style {
+        let template =
+            format!("{{spinner}} {{msg}}: {{human_pos}} {unit}, {{per_sec}}, {{elapsed}}");
+        if let Ok(style) = ProgressStyle::with_template(&template) {
             bar.set_style(style);
         }
         bar.set_message(what);

@@ -46,6 +46,11 @@ pub(crate) fn known_packs() -> Vec<String> {
 
 /// The rule files in these folders (or the files themselves), sorted by path.
 pub(crate) fn load(paths: &[PathBuf]) -> Result<Vec<Source>, Error> {
+    self::paths(paths)?.iter().map(|path| read(path)).collect()
+}
+
+/// The paths of YAML files in these folders (or the files themselves), sorted.
+pub(crate) fn paths(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
     let mut files = Vec::new();
     for path in paths {
         let before = files.len();
@@ -56,7 +61,7 @@ pub(crate) fn load(paths: &[PathBuf]) -> Result<Vec<Source>, Error> {
     }
     files.sort();
     files.dedup();
-    files.iter().map(|path| read(path)).collect()
+    Ok(files)
 }
 
 fn collect(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Error> {

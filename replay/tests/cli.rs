@@ -76,7 +76,18 @@ fn path(dir: &TempDir) -> &str {
 
 #[test]
 fn help_of_each_verb() {
-    for verb in [&[][..], &["show"], &["scan"], &["test"], &["test", "rules"]] {
+    for verb in [
+        &[][..],
+        &["show"],
+        &["scan"],
+        &["test"],
+        &["test", "rules"],
+        &["lint"],
+        &["import"],
+        &["import", "gitleaks"],
+        &["import", "noseyparker"],
+        &["catalogue"],
+    ] {
         let name = [&["help"], verb].concat().join("_");
         snapshot(&name, &shown(&[verb, &["--help"]].concat()));
     }
@@ -237,4 +248,24 @@ fn test_rules_counts_and_fails() {
 fn the_built_in_rules_hold() {
     let output = run(&["test", "rules"]);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn the_catalogue_is_the_page_of_the_rules() {
+    let page = run(&["catalogue"]);
+    assert_eq!(page.status.code(), Some(0));
+    let written = fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../rules/README.md")).unwrap();
+    assert!(page.stdout == written, "the verb and rules/README.md differ");
+
+    let own = rule_folder(&[("a.yaml", RULES), ("b.yaml", MORE)]);
+    let catalogue = |args: &[&str]| text(run_in(own.path(), &[&["catalogue", "."], args].concat()));
+    snapshot("catalogue_own", &catalogue(&["--title", "Ours"]));
+    let json = run_in(own.path(), &["catalogue", ".", "--json"]);
+    let json = String::from_utf8(json.stdout).unwrap();
+    let rules: Vec<serde_json::Value> =
+        json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(rules.len() > 2 && rules.iter().all(|rule| rule["action"].is_string()), "{json}");
+
+    let broken = rule_folder(&[("bad.yaml", "rules: 7\n")]);
+    assert_eq!(run(&["catalogue", path(&broken)]).status.code(), Some(2));
 }

@@ -69,3 +69,47 @@ pub fn pack(name: &str) -> Option<&'static str> {
     let path = format!("packs/{name}.yaml");
     PACKS.iter().find(|(known, _)| *known == path).map(|(_, text)| *text)
 }
+
+/// What stands above the catalogue of these rules.
+pub const INTRO: &str = "\
+# The rules Wiregate ships
+
+This page is generated from the rule files beside it (`WIREGATE_BLESS=1 cargo test -p rules --test catalogue`).
+
+A rule is one entry of a YAML file: what it finds, where it looks, what is done, its explanation, and at least two
+examples and two counter-examples. Compiling a set runs them all. Token formats are facts from the providers' own
+documentation; patterns and texts were written for this project. Examples hold templates such as `{{hex:40}}` instead
+of anything that looks like a secret.
+
+- **Action** is what the `balanced` preset does: `block` refuses the message, `redact` replaces the found text, `flag`
+  records it. `strict` is harder, `audit` only records.
+- **Level** is the paranoia level from which a rule takes part. Level 1 is on by default; what is common in honest
+  traffic (e-mail addresses, phone numbers, public addresses) waits for a higher one.
+- **Where** is empty for every surface; `@out` is on the way to a server, `@in` on the way to the client.
+
+Patterns find wording and form. They do not find an attack that is phrased as a plain request, a secret without a
+prefix, a telling name or a telling place, or a number outside its context; for those there are tool allow-lists, pins
+and outbound policy.
+";
+
+/// The folders of the catalogue, in its order, with their headings.
+pub const SECTIONS: [(&str, &str); 4] = [
+    ("dlp", "Secrets"),
+    ("pii", "Personal data"),
+    ("injection", "Injection, poisoning, exfiltration, dangerous arguments"),
+    ("packs", "Packs: not built in, loaded by name"),
+];
+
+const CORPUS: &[(&str, &str)] = embed![
+    "corpus/attack/dlp.jsonl",
+    "corpus/attack/injection.jsonl",
+    "corpus/attack/pii.jsonl",
+    "corpus/benign/everyday.jsonl",
+];
+
+/// What the built-in rules are held against: path below this crate (`corpus/attack/…` or `corpus/benign/…`) and JSON
+/// lines, with templates in the place of secrets.
+#[must_use]
+pub fn corpus() -> &'static [(&'static str, &'static str)] {
+    CORPUS
+}

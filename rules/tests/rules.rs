@@ -60,6 +60,21 @@ fn every_file_is_embedded() {
 }
 
 #[test]
+fn every_corpus_is_embedded() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
+    let mut found = Vec::new();
+    for label in ["attack", "benign"] {
+        for entry in std::fs::read_dir(root.join(label)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            found.push(format!("corpus/{label}/{name}"));
+        }
+    }
+    found.sort();
+    let embedded: Vec<&str> = rules::corpus().iter().map(|(name, _)| *name).collect();
+    assert_eq!(found, embedded);
+}
+
+#[test]
 fn ids_match_their_folder() {
     for (file, rule) in defs() {
         let (folder, name) = file.split_once('/').unwrap();

@@ -49,7 +49,7 @@ pub(crate) struct Judged<'l> {
     pub(crate) flagged: bool,
     score: u32,
     /// Ids of the rules that found something, once each.
-    rules: Vec<String>,
+    pub(crate) rules: Vec<String>,
     /// What was found where: byte ranges of the text, or of the message as it stands on the line.
     spans: Vec<Spot>,
     /// Whether a limit ended the scan early; such a message is refused.
