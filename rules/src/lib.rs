@@ -18,6 +18,7 @@ macro_rules! embed {
 
 const BUILTIN: &[(&str, &str)] = embed![
     "dlp/ai.yaml",
+    "dlp/chat.yaml",
     "dlp/cloud.yaml",
     "dlp/code.yaml",
     "dlp/generic.yaml",
