@@ -24,6 +24,7 @@ const BUILTIN: &[(&str, &str)] = embed![
     "dlp/generic.yaml",
     "dlp/messaging.yaml",
     "dlp/observability.yaml",
+    "dlp/payment.yaml",
     "dlp/saas.yaml",
     "injection/exfiltration.yaml",
     "injection/instructions.yaml",
