@@ -26,6 +26,7 @@ const BUILTIN: &[(&str, &str)] = embed![
     "dlp/observability.yaml",
     "dlp/payment.yaml",
     "dlp/saas.yaml",
+    "dlp/trading.yaml",
     "injection/exfiltration.yaml",
     "injection/instructions.yaml",
     "injection/tools.yaml",
