@@ -22,6 +22,7 @@ const BUILTIN: &[(&str, &str)] = embed![
     "dlp/cloud.yaml",
     "dlp/code.yaml",
     "dlp/generic.yaml",
+    "dlp/mail.yaml",
     "dlp/messaging.yaml",
     "dlp/observability.yaml",
     "dlp/payment.yaml",
