@@ -21,6 +21,7 @@ const BUILTIN: &[(&str, &str)] = embed![
     "dlp/chat.yaml",
     "dlp/cloud.yaml",
     "dlp/code.yaml",
+    "dlp/commerce.yaml",
     "dlp/generic.yaml",
     "dlp/mail.yaml",
     "dlp/messaging.yaml",
