@@ -23,6 +23,7 @@ const BUILTIN: &[(&str, &str)] = embed![
     "dlp/code.yaml",
     "dlp/commerce.yaml",
     "dlp/generic.yaml",
+    "dlp/identity.yaml",
     "dlp/mail.yaml",
     "dlp/messaging.yaml",
     "dlp/observability.yaml",
