@@ -29,6 +29,7 @@ const BUILTIN: &[(&str, &str)] = embed![
     "dlp/observability.yaml",
     "dlp/payment.yaml",
     "dlp/saas.yaml",
+    "dlp/social.yaml",
     "dlp/trading.yaml",
     "injection/exfiltration.yaml",
     "injection/instructions.yaml",
