@@ -31,6 +31,7 @@ const BUILTIN: &[(&str, &str)] = embed![
     "dlp/saas.yaml",
     "dlp/social.yaml",
     "dlp/trading.yaml",
+    "dlp/work.yaml",
     "injection/exfiltration.yaml",
     "injection/instructions.yaml",
     "injection/tools.yaml",
