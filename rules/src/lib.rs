@@ -22,6 +22,7 @@ const BUILTIN: &[(&str, &str)] = embed![
     "dlp/cloud.yaml",
     "dlp/code.yaml",
     "dlp/commerce.yaml",
+    "dlp/content.yaml",
     "dlp/generic.yaml",
     "dlp/identity.yaml",
     "dlp/mail.yaml",
