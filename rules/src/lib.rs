@@ -24,6 +24,7 @@ const BUILTIN: &[(&str, &str)] = embed![
     "dlp/commerce.yaml",
     "dlp/content.yaml",
     "dlp/generic.yaml",
+    "dlp/home.yaml",
     "dlp/identity.yaml",
     "dlp/mail.yaml",
     "dlp/messaging.yaml",
