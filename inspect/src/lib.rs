@@ -64,6 +64,7 @@ mod properties;
 pub mod rule;
 pub mod scan;
 mod score;
+pub mod set;
 pub mod suppress;
 pub mod surface;
 pub mod template;
@@ -79,6 +80,7 @@ pub use message::{
 };
 pub use rule::{Action, Class, Confidence, RuleDef, Severity};
 pub use scan::{Carry, Direction, Finding, Part, Scan, Scanner, Span, Standing, Subject};
+pub use set::{SetDef, Version};
 pub use suppress::Suppression;
 pub use surface::Surface;
 pub use verdict::{Policy, Preset, Verdict};

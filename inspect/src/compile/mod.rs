@@ -4,6 +4,7 @@ mod check;
 mod error;
 mod resolve;
 mod ruleset;
+mod sets;
 
 pub use error::{Code, CompileError, CompileErrors};
 pub(crate) use resolve::Allow;
@@ -11,6 +12,7 @@ pub(crate) use ruleset::{Role, Trigger, hex};
 pub use ruleset::{Rule, RuleIx, RuleSet};
 
 use crate::rule::{RuleDef, RuleDefs};
+use crate::set::SetDef;
 use crate::yaml::{self, Marks};
 use std::collections::HashMap;
 
@@ -80,16 +82,17 @@ impl RuleSet {
                 message: error.message,
             }));
             if let Some(defs) = partly.value {
-                read.push((file.name, partly.marks, defs.rules));
+                read.push((file.name, partly.marks, defs));
             }
         }
+        let sets = sets::join(&read, &mut errors);
         let rules = read.iter().flat_map(|(file, marks, defs)| {
-            defs.iter().enumerate().map(|(index, def)| {
+            defs.rules.iter().enumerate().map(|(index, def)| {
                 let pointer = format!("/rules/{index}");
                 (Origin { file, marks, pointer, id: &def.id }, def)
             })
         });
-        let set = compile_all(rules, &mut errors);
+        let set = compile_all(rules, sets, &mut errors);
         let order = |name: &str| files.iter().position(|file| file.name == name);
         errors.sort_by(|a, b| {
             (order(&a.file), a.line, a.column, a.code).cmp(&(
@@ -121,7 +124,7 @@ impl RuleSet {
             let origin = Origin { file: "", marks: &marks, pointer: String::new(), id: &def.id };
             (origin, def)
         });
-        let set = compile_all(rules, &mut errors);
+        let set = compile_all(rules, Vec::new(), &mut errors);
         if errors.is_empty() { Ok(set) } else { Err(CompileErrors(errors)) }
     }
 }
@@ -129,6 +132,7 @@ impl RuleSet {
 /// Compiles what can be compiled, and runs the examples of that.
 fn compile_all<'m>(
     rules: impl Iterator<Item = (Origin<'m>, &'m RuleDef)>,
+    sets: Vec<SetDef>,
     errors: &mut Vec<CompileError>,
 ) -> RuleSet {
     let mut compiled: Vec<(Rule, Origin<'m>)> = Vec::new();
@@ -152,7 +156,7 @@ fn compile_all<'m>(
     }
     compiled.sort_by(|a, b| a.0.id().cmp(b.0.id()));
     let (rules, origins): (Vec<Rule>, Vec<Origin<'m>>) = compiled.into_iter().unzip();
-    match RuleSet::build(rules) {
+    match RuleSet::build(rules, sets) {
         Some(set) => {
             check::examples(&set, &origins, errors);
             set

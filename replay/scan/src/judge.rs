@@ -26,6 +26,7 @@ pub struct Judge<'a> {
     sets: Sets,
     judged_with: JudgedWith,
     options: &'a Options<'a>,
+    policy: Option<&'a Policy>,
     parser: Parser,
     scanner: Scanner,
 }
@@ -74,7 +75,13 @@ impl<'a> Judge<'a> {
                 None => Rules::Given(set),
             },
         };
+        let given = match &rules {
+            Rules::Recorded => None,
+            Rules::Given(set) => Some(*set),
+            Rules::Reduced(set) => Some(&**set),
+        };
         let judged_with = JudgedWith {
+            title: given.filter(|set| !set.sets().is_empty()).map(RuleSet::title),
             rules: match &rules {
                 Rules::Recorded => "recorded".to_owned(),
                 Rules::Given(set) => set.digest().to_owned(),
@@ -90,9 +97,16 @@ impl<'a> Judge<'a> {
             sets: Sets::new(path, &options.without),
             judged_with,
             options,
+            policy: None,
             parser: Parser::new(LIMITS),
             scanner: Scanner::new(),
         }
+    }
+
+    /// The same judge under this policy, whatever was recorded or is in the options.
+    #[must_use]
+    pub fn under(self, policy: &'a Policy) -> Self {
+        Self { policy: Some(policy), ..self }
     }
 
     /// Judges one row, or says why it cannot be judged.
@@ -129,7 +143,10 @@ impl<'a> Judge<'a> {
                 &recorded
             }
         };
-        let policy = policy(self.options, &mut self.sets, row)?;
+        let policy = match self.policy {
+            Some(policy) => policy.clone(),
+            None => policy(self.options, &mut self.sets, row)?,
+        };
 
         // Scan what is left, add what the record hides, decide as the gateway does.
         let subject = Subject {
@@ -151,6 +168,11 @@ impl<'a> Judge<'a> {
 
     pub(crate) fn judged_with(&self) -> JudgedWith {
         self.judged_with.clone()
+    }
+
+    /// The name and version of a rule set that the capture holds.
+    pub(crate) fn title(&self, digest: &str) -> Option<String> {
+        self.sets.title(digest)
     }
 
     /// One error per rule set or policy that rows named and that cannot be used.

@@ -42,6 +42,12 @@ pub struct Report {
 pub struct JudgedWith {
     /// `recorded`, or the digest of the rule set given.
     pub rules: String,
+    /// Names and versions of the rule set given; none where it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// The digest of the set that stands in for what was recorded: see [`crate::compare`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beside: Option<String>,
     /// Rule ids taken out of the sets first.
     pub without: Vec<String>,
     /// Preset given instead of the recorded ones.
@@ -50,6 +56,9 @@ pub struct JudgedWith {
     pub paranoia: Option<u8>,
     /// Digests of the rule sets that the judged rows were recorded under, with their rows.
     pub recorded_rulesets: BTreeMap<String, u64>,
+    /// Names and versions of those sets, by digest, as the capture tells them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub recorded_titles: BTreeMap<String, String>,
 }
 
 /// Rows that `scan` did not judge, by reason.
@@ -195,6 +204,13 @@ impl Report {
     #[must_use]
     pub fn differs(&self) -> bool {
         self.differing > 0
+    }
+
+    /// Rows that are blocked now and were not.
+    #[must_use]
+    pub fn new_blocks(&self) -> u64 {
+        let blocked = self.actions.iter().filter(|change| change.to == "block");
+        blocked.map(|change| change.rows).sum()
     }
 
     /// Sum of one number over all rules.

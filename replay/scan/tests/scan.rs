@@ -12,7 +12,7 @@ use common::{
 };
 use inspect::rule::Example;
 use inspect::{Direction, Policy, Preset, RuleFile, RuleSet, template};
-use scan::{Options, Report, RuleDiff, RulesFrom, What, scan, scan_rows};
+use scan::{Options, Report, RuleDiff, RulesFrom, What, compare, scan, scan_rows};
 use serde_json::json;
 
 const BOTH: [Bodies; 2] = [Bodies::Raw, Bodies::Redacted];
@@ -119,6 +119,41 @@ fn another_policy_changes_actions_and_no_findings() {
         assert!(report.actions.iter().all(|change| change.to == "flag"), "{report}");
         assert!(report.would_be.is_empty(), "{report}");
     }
+}
+
+#[test]
+fn two_sets_side_by_side_differ_by_what_the_second_does_whatever_was_recorded() {
+    let recorded = compile(&[RULES]);
+    let dir = capture(&recorded, &Policy::default(), Bodies::Raw);
+    let (before, wipe) = (recorded.without(&["test.unsafe.wipe"]), "test.unsafe.wipe");
+    let options = Options::default();
+    let under = |preset, before: &RuleSet, after: &RuleSet| {
+        compare(dir.path(), before, after, &Policy { preset, ..Policy::default() }, &options)
+            .unwrap()
+    };
+    // The rule was in force when this was recorded; what counts is that it is not now.
+    let report = under(Preset::Balanced, &before, &recorded);
+    assert_eq!(differing(&report), BTreeMap::from([(wipe, (1, 0))]), "{report}");
+    assert_eq!((report.new_blocks(), report.judged), (1, 10), "{report}");
+    assert_eq!(report.judged_with.beside.as_deref(), Some(before.digest()));
+    let report = under(Preset::Balanced, &recorded, &before);
+    assert_eq!((report.new_blocks(), differing(&report)), (0, BTreeMap::from([(wipe, (0, 1))])));
+    assert!(!under(Preset::Strict, &recorded, &recorded).differs());
+    // Under `audit` nothing is blocked, by no rule.
+    let report = under(Preset::Audit, &before, &recorded);
+    assert_eq!((report.new_blocks(), report.would_be.len()), (0, 1), "{report}");
+}
+
+#[test]
+fn recorded_sets_are_told_by_name_and_version() {
+    let named = format!("set: {{name: acme, version: 1.2.0}}\n{RULES}");
+    let set = compile(&[&named]);
+    let dir = capture(&set, &Policy::default(), Bodies::Redacted);
+    let report = scan(dir.path(), RulesFrom::Set(&set), &Options::default()).unwrap();
+    assert_eq!(report.judged_with.title.as_deref(), Some("acme 1.2.0"));
+    let titles = BTreeMap::from([(set.digest().to_owned(), "acme 1.2.0".to_owned())]);
+    assert_eq!(report.judged_with.recorded_titles, titles);
+    assert!(report.to_string().contains(&format!("recorded   {} (acme 1.2.0)", set.digest())));
 }
 
 #[test]
