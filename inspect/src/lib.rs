@@ -72,7 +72,7 @@ pub mod validate;
 pub mod verdict;
 pub mod yaml;
 
-pub use compile::{Code, CompileError, CompileErrors, Rule, RuleFile, RuleIx, RuleSet};
+pub use compile::{Code, CompileError, CompileErrors, Identity, Rule, RuleFile, RuleIx, RuleSet};
 pub use edit::{Edit, EditError, Placed, Redaction, apply, leave_out, redact};
 pub use mask::MaskKey;
 pub use message::{

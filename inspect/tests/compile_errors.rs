@@ -1,6 +1,6 @@
 //! Every code of a rule file's errors, as its author sees it. Golden files.
 
-use inspect::{Code, RuleFile, RuleSet};
+use inspect::{Code, Identity, RuleFile, RuleSet};
 
 /// A sound rule, with some lines replaced or added: (field, line), an empty line removes the field.
 fn rule(changes: &[(&str, &str)]) -> String {
@@ -193,6 +193,9 @@ fn sets_of_several_files_are_joined_and_are_part_of_the_digest() {
     assert_eq!(set.title(), "acme 2026.11, zz 1.0.0");
     let again = RuleSet::compile(&[RuleFile { name: "s.yaml", text: set.source() }]).unwrap();
     assert_eq!((again.title(), again.digest()), (set.title(), set.digest()));
+    let identity = Identity::of(&[RuleFile { name: "s.yaml", text: set.source() }]).unwrap();
+    assert_eq!((&*identity.digest, &*identity.sets), (set.digest(), set.sets()));
+    assert_eq!(identity.rules, 2);
 
     let unnamed = compiled(String::new(), String::new()).unwrap();
     assert_eq!((unnamed.title().as_str(), unnamed.sets().len()), ("unnamed", 0));

@@ -10,6 +10,7 @@ pub use error::{Code, CompileError, CompileErrors};
 pub(crate) use resolve::Allow;
 pub(crate) use ruleset::{Role, Trigger, hex};
 pub use ruleset::{Rule, RuleIx, RuleSet};
+pub use sets::Identity;
 
 use crate::rule::{RuleDef, RuleDefs};
 use crate::set::SetDef;
@@ -70,21 +71,7 @@ impl RuleSet {
     /// The rules that have no errors, and the errors of the others.
     fn compile_partly(files: &[RuleFile<'_>]) -> (Self, CompileErrors) {
         let mut errors = Vec::new();
-        let mut read = Vec::new();
-        for file in files {
-            let partly = yaml::read_partly::<RuleDefs>(file.name, file.text, None);
-            errors.extend(partly.errors.into_iter().map(|error| CompileError {
-                code: Code::Form,
-                label: error.path,
-                file: error.file,
-                line: error.line,
-                column: error.column,
-                message: error.message,
-            }));
-            if let Some(defs) = partly.value {
-                read.push((file.name, partly.marks, defs));
-            }
-        }
+        let read = read(files, &mut errors);
         let sets = sets::join(&read, &mut errors);
         let rules = read.iter().flat_map(|(file, marks, defs)| {
             defs.rules.iter().enumerate().map(|(index, def)| {
@@ -127,6 +114,29 @@ impl RuleSet {
         let set = compile_all(rules, Vec::new(), &mut errors);
         if errors.is_empty() { Ok(set) } else { Err(CompileErrors(errors)) }
     }
+}
+
+/// What can be read of each file, and the errors of the rest.
+fn read<'f>(
+    files: &[RuleFile<'f>],
+    errors: &mut Vec<CompileError>,
+) -> Vec<(&'f str, Marks, RuleDefs)> {
+    let mut read = Vec::new();
+    for file in files {
+        let partly = yaml::read_partly::<RuleDefs>(file.name, file.text, None);
+        errors.extend(partly.errors.into_iter().map(|error| CompileError {
+            code: Code::Form,
+            label: error.path,
+            file: error.file,
+            line: error.line,
+            column: error.column,
+            message: error.message,
+        }));
+        if let Some(defs) = partly.value {
+            read.push((file.name, partly.marks, defs));
+        }
+    }
+    read
 }
 
 /// Compiles what can be compiled, and runs the examples of that.

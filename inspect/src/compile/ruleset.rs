@@ -229,13 +229,13 @@ impl RuleSet {
             }
         }
         let (literals, uses): (Vec<_>, Vec<_>) = literals.into_iter().unzip();
-        let source = source(&sets, &rules);
+        let source = source(&sets, rules.iter().map(|rule| &rule.def));
         Some(Self {
             filter: Filter::new(&literals)?,
             uses,
             slow,
             sets,
-            digest: format!("sha256:{}", hex(&Sha256::digest(source.as_bytes()))),
+            digest: digest(&source),
             source,
             rules,
         })
@@ -314,8 +314,13 @@ impl RuleSet {
     }
 }
 
-/// The names of the sets on a line, and one rule a line, as JSON, which is YAML too.
-fn source(sets: &[SetDef], rules: &[Rule]) -> String {
+/// What identifies a canonical source.
+pub(super) fn digest(source: &str) -> String {
+    format!("sha256:{}", hex(&Sha256::digest(source.as_bytes())))
+}
+
+/// The names of the sets on a line, and one rule a line, as JSON, which is YAML too. Rules come sorted by id.
+pub(super) fn source<'d>(sets: &[SetDef], rules: impl Iterator<Item = &'d RuleDef>) -> String {
     let mut out = String::new();
     if !sets.is_empty() {
         out.push_str("set: ");
@@ -323,12 +328,13 @@ fn source(sets: &[SetDef], rules: &[Rule]) -> String {
         out.push('\n');
     }
     out.push_str("rules:");
-    if rules.is_empty() {
-        out.push_str(" []");
-    }
+    let head = out.len();
     for rule in rules {
         out.push_str("\n- ");
-        push_json(&mut out, &rule.def);
+        push_json(&mut out, rule);
+    }
+    if out.len() == head {
+        out.push_str(" []");
     }
     out.push('\n');
     out
