@@ -30,6 +30,8 @@ use crate::snapshot::digest;
 const MAGIC: &str = "wiregate rule pack 1\n";
 /// The rules of a pack, as any rule file, are no longer than 4 MiB; there is some room for the rest.
 const MAX_FILE: u64 = (4 << 20) + (16 << 10);
+/// Files of a folder of packs that are looked at.
+const MAX_OFFERED: usize = 1000;
 /// Names that only the gateway's own sets have start so.
 const RESERVED: &str = "wiregate-";
 /// What this gateway is.
@@ -84,6 +86,38 @@ impl Pack {
     pub fn open(path: &Path, trust: &Trust) -> Result<Self, PackError> {
         let bytes = read(path)?;
         Self::verified(bytes, trust).map_err(|fault| PackError::Bad { path: path.into(), fault })
+    }
+
+    /// Reads every `*.pack` of a folder, and gives the newest. All must be signed by trusted keys
+    /// and have one name.
+    ///
+    /// # Errors
+    /// As of [`Pack::open`]; there is none; or they have several names.
+    pub fn newest(folder: &Path, trust: &Trust) -> Result<Self, PackError> {
+        let failed = PackError::io(folder, "read");
+        let mut newest: Option<Self> = None;
+        for (at, entry) in std::fs::read_dir(folder).map_err(&failed)?.enumerate() {
+            let path = entry.map_err(&failed)?.path();
+            if at >= MAX_OFFERED {
+                let folder = folder.display();
+                return Err(PackError::Unfit(format!("{folder}: more than {MAX_OFFERED} files")));
+            }
+            if path.extension().is_none_or(|extension| extension != "pack") {
+                continue;
+            }
+            let pack = Self::open(&path, trust)?;
+            match &newest {
+                Some(other) if other.manifest.name != pack.manifest.name => {
+                    let (one, other) = (other.label(), pack.label());
+                    let folder = folder.display();
+                    let message = format!("{folder}: holds {one} and {other}: name the file");
+                    return Err(PackError::Unfit(message));
+                }
+                Some(other) if other.version >= pack.version => {}
+                _ => newest = Some(pack),
+            }
+        }
+        newest.ok_or_else(|| PackError::Unfit(format!("{}: no *.pack in it", folder.display())))
     }
 
     /// Reads a pack to look at it, whoever signed it.
@@ -350,6 +384,25 @@ rules:
             let fault = resigned(from, to).unwrap_err();
             assert!(fault.contains(told), "{from} -> {to}: {fault}");
         }
+    }
+
+    #[test]
+    fn of_a_folder_the_newest_counts_and_a_stranger_is_told() {
+        let (folder, (key, trust)) = (tempfile::tempdir().unwrap(), signer());
+        let newest = || Pack::newest(folder.path(), &trust);
+        let put = |file: &str, pack: Pack| {
+            std::fs::write(folder.path().join(file), pack.bytes()).unwrap();
+        };
+        assert!(newest().unwrap_err().to_string().contains("no *.pack"));
+        for (file, version) in [("a.pack", "1.9"), ("b.pack", "1.10"), ("c.pack", "1.2")] {
+            put(file, pack("acme", version, &key));
+        }
+        put("d.txt", pack("other", "1", &key));
+        assert_eq!(newest().unwrap().label(), "acme@1.10");
+        put("d.pack", pack("other", "1", &key));
+        assert!(newest().unwrap_err().to_string().contains("name the file"));
+        put("d.pack", pack("acme", "2", &signer().0));
+        assert!(matches!(newest(), Err(PackError::Bad { .. })));
     }
 
     #[test]

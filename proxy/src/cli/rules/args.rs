@@ -76,7 +76,7 @@ pub(in crate::cli) struct RulesDiffArgs {
   wiregate rules update ./acme-rules-1.5.0.pack --config wiregate.yaml --dry-run
   wiregate rules update ./acme-rules-1.5.0.pack --config wiregate.yaml --accept")]
 pub(in crate::cli) struct RulesUpdateArgs {
-    /// The pack's file
+    /// The pack's file, or a folder of packs of one name, of which the newest is taken
     #[arg(value_name = "PACK")]
     pub(super) pack: PathBuf,
     /// How far back traffic is replayed

@@ -34,7 +34,11 @@ pub(super) fn run(args: &RulesUpdateArgs) -> Result<ExitCode, CliError> {
     let config = configured(&args.using)?;
     let shelf = shelf(&config)?;
     // Who made it, and whether it may follow the one in use: before anything of it is compiled.
-    let pack = Pack::open(&args.pack, &config.inspect.packs.keys())?;
+    let trust = config.inspect.packs.keys();
+    let pack = match args.pack.is_dir() {
+        true => Pack::newest(&args.pack, &trust)?,
+        false => Pack::open(&args.pack, &trust)?,
+    };
     let lock = if args.dry_run { None } else { Some(shelf.lock()?) };
     let from = shelf.installed_of(&pack.manifest.name)?.active.map(|version| version.to_string());
     if shelf.may_install(&pack)? {
