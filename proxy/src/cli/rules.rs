@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use inspect::RuleSet;
 use inspect::yaml::Located;
-use scan::text::is_hostile;
+use scan::text::{is_hostile, visible};
 use serde_json::Value;
 
 use super::{CliError, print, settings};
@@ -67,8 +67,14 @@ fn in_use_with(config: &Config, pack: &Pack) -> Result<RuleSet, CliError> {
     rulefiles::compile_with(config, &packs).map_err(wrong)
 }
 
+/// Errors of rules, which may quote what a stranger wrote: one line each, and nothing that could
+/// steer a terminal.
 fn wrong(errors: Vec<Located>) -> CliError {
-    CliError::Rules(Listed(&errors).to_string())
+    let lines: Vec<String> = errors
+        .iter()
+        .map(|error| visible(&Listed(std::slice::from_ref(error)).to_string()).into_owned())
+        .collect();
+    CliError::Rules(lines.join("\n"))
 }
 
 /// JSON to stdout, in which whatever could steer a terminal is an escape. Outside of strings there
@@ -83,4 +89,24 @@ fn print_json(json: &Value) -> Result<ExitCode, CliError> {
         }
     }
     print(&out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_strange_rules_steer_no_terminal() {
+        let located = |message: &str| Located {
+            file: "acme@1.0".into(),
+            line: 3,
+            column: 9,
+            path: String::new(),
+            message: message.into(),
+        };
+        let told = wrong(vec![located("no surface \"\u{1b}[2J\n\u{202e}\""), located("more")]);
+        let told = told.to_string();
+        assert_eq!(told.lines().count(), 3, "{told}");
+        assert!(!told.replace('\n', "").contains(is_hostile), "{told}");
+    }
 }

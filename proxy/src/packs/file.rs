@@ -21,6 +21,7 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use inspect::{RuleSet, SetDef, Version};
+use scan::text::visible;
 use serde::{Deserialize, Serialize};
 
 use super::{PackError, PackFault, SigningKey, Trust};
@@ -146,8 +147,10 @@ impl Pack {
         let signer = trust.map(|trust| sealed.signer(trust)).transpose()?;
         let (line, rules) =
             sealed.rest.split_once('\n').ok_or(PackFault::Form("it has no rules"))?;
-        let manifest: Manifest =
-            serde_json::from_str(line).map_err(|error| PackFault::Manifest(error.to_string()))?;
+        let manifest: Manifest = serde_json::from_str(line).map_err(|error| {
+            // It may quote the line, and the line may not be signed.
+            PackFault::Manifest(visible(&error.to_string()).into_owned())
+        })?;
         let version = manifest.check(rules)?;
         let (key_id, rules_at) = (sealed.key_id.to_owned(), bytes.len() - rules.len());
         Ok(Self { manifest, version, signer, key_id, bytes, rules_at })
@@ -380,6 +383,7 @@ rules:
             ("TICKET-[0-9]", "TICKET-[0-8]", "not those of its manifest"),
             ("\"requires\":\"", "\"requires\":\"99.", "needs version 99."),
             ("\"rules\":1", "\"rules\":1,\"more\":1", "unknown field"),
+            ("\"rules\":1", "\"\\u001b[2J\":1", "unknown field `\\u{1b}[2J`"),
         ] {
             let fault = resigned(from, to).unwrap_err();
             assert!(fault.contains(told), "{from} -> {to}: {fault}");
