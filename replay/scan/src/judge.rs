@@ -51,6 +51,18 @@ pub struct Judged {
     pub hidden: Vec<(String, String)>,
     /// Whether placeholders stand in the recorded body.
     pub redacted: bool,
+    /// What of the message is blocked, sorted: tools of a list by their place, since the rest of the
+    /// list passes; anything else as a whole, which is the empty place.
+    pub blocked: Vec<String>,
+}
+
+impl Judged {
+    /// Whether something is blocked that was not by the other judgement of the same message.
+    #[must_use]
+    pub fn blocks_more_than(&self, other: &Self) -> bool {
+        let whole = other.blocked.iter().any(String::is_empty);
+        !whole && self.blocked.iter().any(|place| !other.blocked.contains(place))
+    }
 }
 
 /// One finding as a report needs it.
@@ -244,12 +256,33 @@ fn verdict(
     let scan = Scan { truncated: scan.truncated, findings: scan.findings };
     let verdict = Verdict::decide(set, policy, subject, scan, message.raw());
     Judged {
+        blocked: blocked(&verdict, subject),
         action: verdict.action,
         would_be: verdict.would_be,
         found,
         hidden,
         redacted: !redactions.is_empty(),
     }
+}
+
+/// The places for which the message is blocked, as the gateway leaves tools out of lists.
+fn blocked(verdict: &Verdict, subject: &Subject<'_>) -> Vec<String> {
+    if verdict.action != Action::Block {
+        return Vec::new();
+    }
+    let is_list = subject.direction == Direction::ToClient && subject.method == Some("tools/list");
+    let tool = |path: &str| {
+        let number = path.strip_prefix("/result/tools/").filter(|_| is_list)?.split('/').next()?;
+        Some(format!("/result/tools/{number}"))
+    };
+    let each = verdict.findings.iter().zip(&verdict.asked);
+    let mut places: Vec<String> = each
+        .filter(|(found, asked)| **asked == Action::Block && found.standing == Standing::Enforced)
+        .map(|(found, _)| tool(&found.path).unwrap_or_default())
+        .collect();
+    places.sort();
+    places.dedup();
+    places
 }
 
 /// The finding behind a placeholder, if this set's rule of that name would look at its place.

@@ -169,7 +169,7 @@ pub fn scan_rows(
     rules: RulesFrom<'_>,
     options: &Options<'_>,
 ) -> Report {
-    judge_rows(rows, Judge::new(path, rules, options), options, |row| row)
+    judge_rows(rows, Judge::new(path, rules, options), options, |row, _| row)
 }
 
 /// Judges the rows of a capture by two rule sets under one policy: what the report calls recorded
@@ -187,15 +187,18 @@ pub fn compare(
     let rows = open(path, options)?;
     let mut then = Judge::new(path, RulesFrom::Set(before), options).under(policy);
     let now = Judge::new(path, RulesFrom::Set(after), options).under(policy);
-    let mut report = judge_rows(rows, now, options, |mut row| {
+    let mut newly_blocked = 0;
+    let mut report = judge_rows(rows, now, options, |mut row, now| {
         // A row that cannot be judged stays as it is: the other set cannot judge it either.
         if let Ok(judged) = then.judge(&row) {
+            newly_blocked += now.map_or(0, |now| u64::from(now.blocks_more_than(&judged)));
             row.action = Some(judged.action.as_str().into());
             row.would_be = Some(judged.would_be.as_str().into());
             row.rule_ids = judged.found.iter().map(|found| found.rule.as_str().into()).collect();
         }
         row
     });
+    report.newly_blocked = Some(newly_blocked);
     report.judged_with.beside = Some(before.digest().to_owned());
     Ok(report)
 }
@@ -205,14 +208,14 @@ fn judge_rows(
     rows: impl IntoIterator<Item = Result<Record, CaptureError>>,
     mut judge: Judge<'_>,
     options: &Options<'_>,
-    mut recorded: impl FnMut(Record) -> Record,
+    mut recorded: impl FnMut(Record, Option<&Judged>) -> Record,
 ) -> Report {
     let mut tally = tally::Tally::new(judge.judged_with(), options.samples_per_rule);
     for (n, row) in (1..).zip(rows) {
         match row {
             Ok(row) => {
                 let judged = judge.judge(&row);
-                tally.row(&recorded(row), judged);
+                tally.row(&recorded(row, judged.as_ref().ok()), judged);
             }
             Err(error) => tally.error(error.to_string()),
         }

@@ -111,7 +111,11 @@ impl Report {
         } else {
             format!("no difference in {} judged rows", self.judged)
         };
-        let _ = writeln!(out, "\n{verdict}");
+        let blocked = match self.newly_blocked {
+            Some(rows) if rows > 0 => format!(", {rows} of them newly blocked"),
+            _ => String::new(),
+        };
+        let _ = writeln!(out, "\n{verdict}{blocked}");
     }
 }
 

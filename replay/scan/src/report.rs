@@ -23,6 +23,10 @@ pub struct Report {
     pub unjudged: Unjudged,
     /// Judged rows with a difference in findings or in the action.
     pub differing: u64,
+    /// Judged rows of which something is blocked now that was not: the message, or a tool of a list
+    /// that was blocked for another. Only where two sets are compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newly_blocked: Option<u64>,
     /// Damaged files and rule sets or policies missing or not compiling.
     pub errors: u64,
     /// The first of those errors, in words, sorted.
@@ -204,13 +208,6 @@ impl Report {
     #[must_use]
     pub fn differs(&self) -> bool {
         self.differing > 0
-    }
-
-    /// Rows that are blocked now and were not.
-    #[must_use]
-    pub fn new_blocks(&self) -> u64 {
-        let blocked = self.actions.iter().filter(|change| change.to == "block");
-        blocked.map(|change| change.rows).sum()
     }
 
     /// Sum of one number over all rules.

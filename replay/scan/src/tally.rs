@@ -305,6 +305,7 @@ mod tests {
             found: vec![found("a")],
             hidden: Vec::new(),
             redacted: false,
+            blocked: Vec::new(),
         };
         let mut tally = Tally::new(JudgedWith::default(), 1);
         tally.row(&row(&["a", "pin.changed"]), Ok(judged()));

@@ -134,14 +134,44 @@ fn two_sets_side_by_side_differ_by_what_the_second_does_whatever_was_recorded() 
     // The rule was in force when this was recorded; what counts is that it is not now.
     let report = under(Preset::Balanced, &before, &recorded);
     assert_eq!(differing(&report), BTreeMap::from([(wipe, (1, 0))]), "{report}");
-    assert_eq!((report.new_blocks(), report.judged), (1, 10), "{report}");
+    assert_eq!((report.newly_blocked, report.judged), (Some(1), 10), "{report}");
     assert_eq!(report.judged_with.beside.as_deref(), Some(before.digest()));
     let report = under(Preset::Balanced, &recorded, &before);
-    assert_eq!((report.new_blocks(), differing(&report)), (0, BTreeMap::from([(wipe, (0, 1))])));
+    assert_eq!(report.newly_blocked, Some(0));
+    assert_eq!(differing(&report), BTreeMap::from([(wipe, (0, 1))]));
     assert!(!under(Preset::Strict, &recorded, &recorded).differs());
     // Under `audit` nothing is blocked, by no rule.
     let report = under(Preset::Audit, &before, &recorded);
-    assert_eq!((report.new_blocks(), report.would_be.len()), (0, 1), "{report}");
+    assert_eq!((report.newly_blocked, report.would_be.len()), (Some(0), 1), "{report}");
+}
+
+#[test]
+fn one_more_tool_that_is_left_out_of_a_list_is_newly_blocked() {
+    let tool = |text: &str| format!(r#"{{"name":"t","description":"{text}"}}"#);
+    let listed = |first: &str, second: &str| {
+        let tools = [tool(first), tool(second)].join(",");
+        let raw = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"tools":[{tools}]}}}}"#);
+        let message = Passing {
+            direction: Direction::ToClient,
+            server: "s",
+            method: "tools/list",
+            name: None,
+            raw: &raw,
+        };
+        let set = compile(&[RULES]);
+        let recorded = row(0, &message, &set, &Policy::default(), Bodies::Raw);
+        let dir = tempfile::tempdir().unwrap();
+        record(dir.path(), &set, &Policy::default(), vec![recorded]);
+        let more =
+            compile(&[RULES, &MORE.replace("class: pii", "class: unsafe\n    action: block")]);
+        let options = Options::default();
+        let report = compare(dir.path(), &set, &more, &Policy::default(), &options).unwrap();
+        (report.actions.len(), report.newly_blocked)
+    };
+    // The list is blocked for one of its tools already, and not for the other.
+    assert_eq!(listed("rm -rf /", "badge-1234"), (0, Some(1)));
+    assert_eq!(listed("rm -rf / badge-1234", "harmless"), (0, Some(0)));
+    assert_eq!(listed("harmless", "badge-1234"), (1, Some(1)));
 }
 
 #[test]

@@ -106,10 +106,12 @@ fn replay(args: &RulesUpdateArgs, config: &Config, now: &RuleSet, then: &RuleSet
 
 /// Why a person should look first, if so.
 fn objection(report: &Report, dir: &Path, since: &str) -> Option<String> {
-    let blocks = report.new_blocks();
+    let blocks = report.newly_blocked.unwrap_or(0);
     if blocks > 0 {
         let them = if blocks == 1 { "message" } else { "messages" };
-        return Some(format!("{blocks} {them} would be blocked that pass today"));
+        return Some(format!(
+            "{blocks} {them} would be blocked, or tools in them, that pass today"
+        ));
     }
     if report.judged == 0 {
         let dir = dir.display();
@@ -141,7 +143,7 @@ fn report(
         "changes": changes.json(),
         "capture": replay.dir.as_ref().map(|dir| dir.display().to_string()),
         "replay": replay.report,
-        "new_blocks": replay.report.as_ref().map(Report::new_blocks),
+        "new_blocks": replay.report.as_ref().and_then(|report| report.newly_blocked),
         "objection": replay.objection,
         "installed": installed,
     })
