@@ -65,6 +65,7 @@ mod properties;
 pub mod rule;
 pub mod scan;
 mod score;
+pub mod set;
 pub mod suppress;
 pub mod surface;
 pub mod template;
@@ -72,7 +73,7 @@ pub mod validate;
 pub mod verdict;
 pub mod yaml;
 
-pub use compile::{Code, CompileError, CompileErrors, Rule, RuleFile, RuleIx, RuleSet};
+pub use compile::{Code, CompileError, CompileErrors, Identity, Rule, RuleFile, RuleIx, RuleSet};
 pub use edit::{Edit, EditError, Placed, Redaction, apply, leave_out, redact};
 pub use mask::MaskKey;
 pub use message::{
@@ -80,6 +81,7 @@ pub use message::{
 };
 pub use rule::{Action, Class, Confidence, RuleDef, Severity};
 pub use scan::{Carry, Direction, Finding, Part, Scan, Scanner, Span, Standing, Subject};
+pub use set::{SetDef, Version};
 pub use suppress::Suppression;
 pub use surface::Surface;
 pub use verdict::{Policy, Preset, Verdict};

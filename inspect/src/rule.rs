@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::set::SetDef;
+
 /// What kind of danger a rule finds.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
@@ -141,6 +143,14 @@ words!(Action { Allow = "allow", Flag = "flag", Redact = "redact", Block = "bloc
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RuleDefs {
+    /// What the set is called that the rules belong to; a list where several sets were joined.
+    #[serde(
+        default,
+        deserialize_with = "crate::set::one_or_many",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    #[schemars(schema_with = "crate::set::one_or_many_schema")]
+    pub set: Vec<SetDef>,
     /// The rules.
     pub rules: Vec<RuleDef>,
 }

@@ -1,6 +1,6 @@
 //! Every code of a rule file's errors, as its author sees it. Golden files.
 
-use inspect::{Code, RuleFile, RuleSet};
+use inspect::{Code, Identity, RuleFile, RuleSet};
 
 /// A sound rule, with some lines replaced or added: (field, line), an empty line removes the field.
 fn rule(changes: &[(&str, &str)]) -> String {
@@ -115,6 +115,15 @@ fn cases() -> Vec<(Code, Vec<String>)> {
                 ]),
             ],
         ),
+        (Code::BadSet, vec![rule(&[]), "set: {name: Acme, version: 1.0.0}\n".to_owned()]),
+        (
+            Code::SetsDisagree,
+            vec![
+                rule(&[]),
+                "set:\n  - {name: acme, version: 1.0.0}\n  - {name: acme, version: 1.0.1}\n"
+                    .to_owned(),
+            ],
+        ),
     ]
 }
 
@@ -162,4 +171,41 @@ fn the_canonical_source_compiles_to_an_equal_digest() {
     assert_eq!(less.len(), 1);
     assert_ne!(less.digest(), set.digest());
     assert_eq!(RuleSet::default().len(), 0);
+}
+
+#[test]
+fn sets_of_several_files_are_joined_and_are_part_of_the_digest() {
+    let other = rule(&[
+        ("id", "id: test.b.token"),
+        ("pattern", "pattern: 'zqxj-[0-9a-f]{4}x'"),
+        ("tests", "tests: {match: [zqxj-00ffx, zqxj-1234x], no_match: [zqxj-, 'zqxj-12 34']}"),
+    ]);
+    let named = |name: &str, version: &str| format!("set: {{name: {name}, version: {version}}}\n");
+    let compiled = |first: String, second: String| {
+        let first = format!("{first}rules:\n{}", rule(&[]));
+        let second = format!("{second}rules:\n{other}");
+        RuleSet::compile(&[
+            RuleFile { name: "z.yaml", text: &first },
+            RuleFile { name: "a.yaml", text: &second },
+        ])
+    };
+    let set = compiled(named("zz", "1.0.0"), named("acme", "'2026.11'")).unwrap();
+    assert_eq!(set.title(), "acme 2026.11, zz 1.0.0");
+    let again = RuleSet::compile(&[RuleFile { name: "s.yaml", text: set.source() }]).unwrap();
+    assert_eq!((again.title(), again.digest()), (set.title(), set.digest()));
+    let identity = Identity::of(&[RuleFile { name: "s.yaml", text: set.source() }]).unwrap();
+    assert_eq!((&*identity.digest, &*identity.sets), (set.digest(), set.sets()));
+    assert_eq!(identity.rules, 2);
+
+    let unnamed = compiled(String::new(), String::new()).unwrap();
+    assert_eq!((unnamed.title().as_str(), unnamed.sets().len()), ("unnamed", 0));
+    assert!(unnamed.source().starts_with("rules:"));
+    let later = compiled(named("zz", "1.0.1"), named("acme", "'2026.11'")).unwrap();
+    let digests = [set.digest(), unnamed.digest(), later.digest()];
+    assert!(digests[0] != digests[1] && digests[1] != digests[2] && digests[0] != digests[2]);
+
+    let agree = compiled(named("zz", "1.0.0"), named("zz", "1.0.0")).unwrap();
+    assert_eq!(agree.title(), "zz 1.0.0");
+    let told = compiled(named("zz", "1.0.0"), named("zz", "1.0.1")).unwrap_err().to_string();
+    assert_eq!(told, "a.yaml:1:26: R020 set: version: zz is 1.0.0 at z.yaml:1");
 }

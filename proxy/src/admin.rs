@@ -186,7 +186,12 @@ impl Admin {
             self.state.snapshot.config.capture.on_overflow == crate::config::OnOverflow::Block;
         let ready = self.state.ready.load(Ordering::Acquire) && !(waits && capture == "degraded");
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        let body = json!({"ready": ready, "capture": capture});
+        let rules = &self.state.snapshot.rules;
+        let body = json!({
+            "ready": ready,
+            "capture": capture,
+            "rules": {"digest": rules.digest(), "sets": rules.sets()},
+        });
         typed(status, "application/json", body.to_string())
     }
 
@@ -254,6 +259,9 @@ mod tests {
         assert_eq!(status(&admin, "GET", "/readyz", None), 503);
         admin.state.set_ready(true);
         assert_eq!(status(&admin, "GET", "/readyz", None), 200);
+        let digest = admin.state.snapshot.rules.digest();
+        let body = format!("{:?}", admin.readiness().into_body());
+        assert!(body.contains(digest) && body.contains(rules::NAME), "{body}");
         admin.state.set_ready(false);
         assert_eq!(status(&admin, "GET", "/readyz", None), 503);
         assert_eq!(status(&admin, "GET", "/healthz", None), 200);

@@ -1,7 +1,7 @@
 //! The command line: what can be asked of `wiregate`, and which module does it.
 //!
 //! Long flags; data on stdout, talk on stderr; exit 0 when all is well, 1 when `check` found
-//! errors or `pins` a change, 2 when a command could not run. A flag overrides the configuration file.
+//! errors, `pins` a change or `rules` a difference, 2 when a command could not run. A flag overrides the configuration file.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{LoadError, Use, is_server_name};
 use crate::demo::{self, DemoError, DemoOptions};
+use crate::packs::PackError;
 use crate::pins::StoreError;
 use crate::serve::{self, ServeError};
 use crate::telemetry::{self, LogError};
@@ -50,13 +51,13 @@ enum Command {
     /// Editors that know it complete and check the file as it is written.
     #[command(after_help = "Example:\n  wiregate schema > wiregate.schema.json")]
     Schema,
-    /// Show the rules in use.
+    /// Show the rules in use; install, compare and make packs of them.
     #[command(subcommand)]
-    Rules(RulesCommand),
+    Rules(rules::RulesCommand),
     /// Watch what servers offer: new, approved, changed.
     #[command(subcommand)]
     Pins(pins::PinsCommand),
-    /// Make keys for clients.
+    /// Make keys for clients, and to sign rule packs with.
     #[command(subcommand)]
     Keys(KeysCommand),
     Replay(ReplayArgs),
@@ -146,40 +147,26 @@ struct CheckArgs {
 }
 
 #[derive(Debug, Subcommand)]
-enum RulesCommand {
-    List(RulesListArgs),
-}
-
-/// List the rules in use, built-in ones and those of folders.
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  wiregate rules list --rules ./my-rules --json")]
-struct RulesListArgs {
-    /// The configuration file
-    #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// A folder with further rules; may be given more than once
-    #[arg(long, value_name = "DIR")]
-    rules: Vec<PathBuf>,
-    /// Print the rules as JSON
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Debug, Subcommand)]
 enum KeysCommand {
     New(KeysNewArgs),
 }
 
-/// Make a key for a client, and the line that lets it in.
+/// Make a key for a client, and the line that lets it in; or one that signs rule packs.
 ///
-/// The key is printed once and kept nowhere; the configuration holds only its SHA-256.
+/// A client's key is printed once and kept nowhere; the configuration holds only its SHA-256. A
+/// signing key goes into a file of its own, and what is printed is its public half.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  wiregate keys new alice")]
+#[command(
+    after_help = "Examples:\n  wiregate keys new alice\n  wiregate keys new ops --sign ops.pem"
+)]
 struct KeysNewArgs {
     /// Who will hold it: the principal in logs and captures
     #[arg(value_name = "NAME")]
     name: String,
-    /// Print key and hash as JSON
+    /// Make an Ed25519 key that signs rule packs, and write it to this new file
+    #[arg(long, value_name = "FILE")]
+    sign: Option<PathBuf>,
+    /// Print what was made as JSON
     #[arg(long)]
     json: bool,
 }
@@ -235,6 +222,15 @@ pub enum CliError {
     /// The configuration is wrong, flags included; one line for each error.
     #[error("the configuration is wrong\n{0}")]
     Config(String),
+    /// Rules do not compile; one line for each error.
+    #[error("the rules are wrong\n{0}")]
+    Rules(String),
+    /// A rule pack cannot be had, or not be installed.
+    #[error(transparent)]
+    Pack(#[from] PackError),
+    /// No set of rules has this name. The user's to mend.
+    #[error("{0}: no set of rules, no installed pack and no file")]
+    NoRules(String),
     /// The log cannot be set up.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -287,8 +283,8 @@ impl CliError {
 }
 
 impl Cli {
-    /// Does what was asked. The exit code is 0, or 1 when `check` found errors, or that of the
-    /// command wrapped.
+    /// Does what was asked. The exit code is 0, or 1 when `check` found errors, something differs
+    /// or an update was refused, or that of the command wrapped.
     ///
     /// # Errors
     /// When it could not be done.
@@ -299,9 +295,12 @@ impl Cli {
             Command::Demo(args) => demo(args),
             Command::Check(args) => check::run(&args.config, args.json),
             Command::Schema => print(&reference::schema()),
-            Command::Rules(RulesCommand::List(args)) => rules::list(args),
+            Command::Rules(command) => rules::run(command),
             Command::Pins(command) => pins::run(command),
-            Command::Keys(KeysCommand::New(args)) => keys::new(&args.name, args.json),
+            Command::Keys(KeysCommand::New(args)) => match &args.sign {
+                Some(file) => keys::sign(&args.name, file, args.json),
+                None => keys::new(&args.name, args.json),
+            },
             Command::Replay(args) => replay::run(&args.args),
             Command::ExecChild(args) => {
                 let code = crate::child::exec(args.parent, args.last, &args.command)

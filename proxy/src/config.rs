@@ -13,6 +13,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 mod check;
+mod packs;
 mod pins;
 mod reach;
 mod read;
@@ -23,6 +24,7 @@ mod units;
 pub use inspect::Preset;
 
 pub use check::{Problem, problems};
+pub use packs::{Packs, Trusted};
 pub use pins::{OnChanged, OnNew, OnStoreError, PinKind, PinMode, Pins};
 pub use reach::{is_principal, is_server_name};
 pub use read::{Env, Listed, LoadError, Use, Written};
@@ -136,6 +138,8 @@ pub struct Inspect {
     pub rules: Vec<PathBuf>,
     /// Use the rules built into the gateway.
     pub builtin: bool,
+    /// Signed sets of rules that are installed beside them.
+    pub packs: Packs,
     /// What happens to a message that cannot be inspected.
     pub on_error: OnError,
     /// The most text of one message that is scanned.
@@ -326,6 +330,7 @@ impl Default for Inspect {
             paranoia: 1,
             rules: Vec::new(),
             builtin: true,
+            packs: Packs::default(),
             on_error: OnError::Block,
             budget: Size::mib(4),
             flag_at: None,

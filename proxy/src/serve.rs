@@ -100,6 +100,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let mut signals = Signals::new()?;
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let gateway = Gateway::start(config).await?;
+    gateway.pipeline.snapshot().announce();
     let one = gateway.pipeline.snapshot().servers.len() == 1;
     for name in gateway.pipeline.snapshot().servers.keys() {
         let path = if one { "/mcp".to_owned() } else { format!("/mcp/{name}") };

@@ -6,17 +6,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use inspect::yaml::Located;
-use inspect::{CompileErrors, Policy, RuleFile, RuleSet};
+use inspect::{Policy, RuleSet};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::config::{Address, Auth, Config, Key, Problem, Server, problems};
+use crate::rulefiles::{self, compile};
 
 /// A configuration, resolved.
 #[derive(Debug)]
@@ -157,6 +158,15 @@ impl Snapshot {
         Ok(snapshot)
     }
 
+    /// Tells the log which rules are in use, and which packs are not for want of a trusted key.
+    pub fn announce(&self) {
+        let (rules, sets) = (self.rules.len(), self.rules.title());
+        tracing::info!(rules, %sets, digest = %self.ruleset_digest, "rules in use");
+        for pack in rulefiles::idle_packs(&self.config) {
+            tracing::warn!(%pack, "not in use: no key in `inspect.packs.trust`");
+        }
+    }
+
     /// What a capture stores under `config_digest`: the configuration with its secrets hidden.
     pub fn config_json(&self) -> &str {
         &self.config_json
@@ -220,79 +230,6 @@ fn decode(keys: &[Key]) -> Option<Keys> {
     let keys: Option<Vec<_>> =
         keys.iter().map(|key| Some((key.name.as_str().into(), key.hash()?))).collect();
     keys.map(Keys)
-}
-
-/// Compiles the built-in rules and those of the configured folders.
-pub fn compile(config: &Config) -> Result<RuleSet, Vec<Located>> {
-    let mut errors = Vec::new();
-    let mut own = Vec::new();
-    for folder in &config.inspect.rules {
-        match rule_files(folder) {
-            Ok(files) => own.extend(files),
-            Err(error) => errors.push(error),
-        }
-    }
-    let mut files = if config.inspect.builtin { builtin() } else { Vec::new() };
-    files.extend(own.iter().map(|(name, text)| RuleFile { name, text }));
-    match RuleSet::compile(&files) {
-        Ok(rules) if errors.is_empty() => Ok(rules),
-        Ok(_) => Err(errors),
-        Err(wrong) => {
-            errors.extend(located(&wrong));
-            Err(errors)
-        }
-    }
-}
-
-/// The rules built into the gateway.
-fn builtin() -> Vec<RuleFile<'static>> {
-    rules::builtin().iter().map(|(name, text)| RuleFile { name, text }).collect()
-}
-
-fn located(errors: &CompileErrors) -> impl Iterator<Item = Located> {
-    errors.iter().map(|error| Located {
-        file: error.file.clone(),
-        line: error.line,
-        column: error.column,
-        path: String::new(),
-        message: if error.label.is_empty() {
-            format!("{} {}", error.code.as_str(), error.message)
-        } else {
-            format!("{} {}: {}", error.code.as_str(), error.label, error.message)
-        },
-    })
-}
-
-/// The `*.yaml` of a folder, by name, each with its text.
-fn rule_files(folder: &Path) -> Result<Vec<(String, String)>, Located> {
-    let wrong = |path: &Path, message: String| Located {
-        file: path.display().to_string(),
-        line: 0,
-        column: 0,
-        path: String::new(),
-        message,
-    };
-    let unreadable = |path: &Path, error: std::io::Error| {
-        wrong(path, format!("cannot be read: {}", error.kind()))
-    };
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(|error| unreadable(folder, error))? {
-        let path = entry.map_err(|error| unreadable(folder, error))?.path();
-        if path.extension().is_some_and(|extension| extension == "yaml") {
-            paths.push(path);
-        }
-    }
-    if paths.is_empty() {
-        return Err(wrong(folder, "no *.yaml in this folder".into()));
-    }
-    paths.sort();
-    paths
-        .iter()
-        .map(|path| {
-            let text = std::fs::read_to_string(path).map_err(|error| unreadable(path, error))?;
-            Ok((path.display().to_string(), text))
-        })
-        .collect()
 }
 
 #[cfg(test)]

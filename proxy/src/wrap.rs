@@ -47,6 +47,7 @@ pub async fn run(options: WrapOptions) -> Result<i32, ServeError> {
         Snapshot::for_child(options.config, Arc::clone(&spec))
             .map_err(|errors| ServeError::Config(Listed(&errors).to_string()))?,
     );
+    snapshot.announce();
     let capture = open_capture(&snapshot)?;
     if let Some((_, dir)) = &capture {
         tracing::info!(dir = %dir.display(), "recording");

@@ -75,9 +75,17 @@ fn data_goes_to_stdout() {
     let schema: serde_json::Value = serde_json::from_str(&stdout(&wiregate(&["schema"]))).unwrap();
     assert_eq!(schema["additionalProperties"], false);
 
-    let rules = wiregate(&["rules", "list", "--json"]);
-    let rules: serde_json::Value = serde_json::from_str(&stdout(&rules)).unwrap();
-    assert!(rules.is_array());
+    let list = |args: &[&str]| -> serde_json::Value {
+        let listed = wiregate(&[&["rules", "list", "--json"], args].concat());
+        serde_json::from_str(&stdout(&listed)).unwrap()
+    };
+    let sets = list(&[]);
+    let first = &sets["sets"][0];
+    assert_eq!((&first["name"], &first["state"]), (&"wiregate-builtin".into(), &"active".into()));
+    assert_eq!((&first["digest"], &first["rules"]), (&sets["digest"], &sets["rules"]));
+    let states = sets["sets"].as_array().unwrap().iter().filter(|set| set["state"] == "offered");
+    assert_eq!(states.count(), 2);
+    assert_eq!(list(&["--each"]).as_array().unwrap().len() as u64, sets["rules"]);
 }
 
 #[test]

@@ -53,7 +53,14 @@ const BUILTIN: &[(&str, &str)] = embed![
     "pii/contact.yaml",
     "pii/financial.yaml",
     "pii/national.yaml",
+    "set.yaml",
 ];
+
+/// The name of the set that [`builtin`] is.
+pub const NAME: &str = "wiregate-builtin";
+
+/// Its version, which is this crate's: rules change with releases.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 const PACKS: &[(&str, &str)] = embed!["packs/learned.yaml", "packs/paranoid.yaml"];
 

@@ -43,9 +43,21 @@ fn the_builtin_set_compiles_with_each_pack() {
 }
 
 #[test]
+fn each_set_has_its_name_and_the_version_of_the_release() {
+    let title = |name: &str| format!("{name} {}", rules::VERSION);
+    assert_eq!(compiled(&[rules::builtin()]).title(), title(rules::NAME));
+    for (path, text) in rules::packs() {
+        let name = path.trim_start_matches("packs/").trim_end_matches(".yaml");
+        let (file, _) = yaml::from_str::<RuleDefs>(path, text, None).unwrap();
+        let sets: Vec<String> = file.set.iter().map(ToString::to_string).collect();
+        assert_eq!(sets, [title(&format!("wiregate-{name}"))]);
+    }
+}
+
+#[test]
 fn every_file_is_embedded() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut found = Vec::new();
+    let mut found = vec!["set.yaml".to_owned()];
     for folder in ["dlp", "injection", "pii", "packs"] {
         for entry in std::fs::read_dir(root.join(folder)).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();

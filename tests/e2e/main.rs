@@ -8,6 +8,7 @@
 mod capture;
 mod face;
 mod input;
+mod packs;
 mod pins;
 mod readings;
 mod relay;

@@ -48,6 +48,8 @@ codes! {
     OutOfRange = "R016", "paranoia is not 1 to 4, rev is 0, or a window is too wide";
     BadAllow = "R017", "an allow list is empty, or a hash in it is not a SHA-256 in hex";
     BadTemplate = "R018", "a redaction template is empty, too long, has a control character or an unknown placeholder; or an example has an unknown `{{…}}` class";
+    BadSet = "R019", "a set's name or version is not of its form";
+    SetsDisagree = "R020", "two files give one set two versions";
 }
 
 /// One error in a rule file.

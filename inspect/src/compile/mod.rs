@@ -5,14 +5,17 @@ mod check;
 mod error;
 mod resolve;
 mod ruleset;
+mod sets;
 
 pub(crate) use bound::WIDEST;
 pub use error::{Code, CompileError, CompileErrors};
 pub(crate) use resolve::{Allow, Gate};
 pub(crate) use ruleset::{Role, Trigger, hex};
 pub use ruleset::{Rule, RuleIx, RuleSet};
+pub use sets::Identity;
 
 use crate::rule::{RuleDef, RuleDefs};
+use crate::set::SetDef;
 use crate::yaml::{self, Marks};
 use std::collections::HashMap;
 
@@ -70,28 +73,15 @@ impl RuleSet {
     /// The rules that have no errors, and the errors of the others.
     fn compile_partly(files: &[RuleFile<'_>]) -> (Self, CompileErrors) {
         let mut errors = Vec::new();
-        let mut read = Vec::new();
-        for file in files {
-            let partly = yaml::read_partly::<RuleDefs>(file.name, file.text, None);
-            errors.extend(partly.errors.into_iter().map(|error| CompileError {
-                code: Code::Form,
-                label: error.path,
-                file: error.file,
-                line: error.line,
-                column: error.column,
-                message: error.message,
-            }));
-            if let Some(defs) = partly.value {
-                read.push((file.name, partly.marks, defs.rules));
-            }
-        }
+        let read = read(files, &mut errors);
+        let sets = sets::join(&read, &mut errors);
         let rules = read.iter().flat_map(|(file, marks, defs)| {
-            defs.iter().enumerate().map(|(index, def)| {
+            defs.rules.iter().enumerate().map(|(index, def)| {
                 let pointer = format!("/rules/{index}");
                 (Origin { file, marks, pointer, id: &def.id }, def)
             })
         });
-        let set = compile_all(rules, &mut errors);
+        let set = compile_all(rules, sets, &mut errors);
         let order = |name: &str| files.iter().position(|file| file.name == name);
         errors.sort_by(|a, b| {
             (order(&a.file), a.line, a.column, a.code).cmp(&(
@@ -123,14 +113,38 @@ impl RuleSet {
             let origin = Origin { file: "", marks: &marks, pointer: String::new(), id: &def.id };
             (origin, def)
         });
-        let set = compile_all(rules, &mut errors);
+        let set = compile_all(rules, Vec::new(), &mut errors);
         if errors.is_empty() { Ok(set) } else { Err(CompileErrors(errors)) }
     }
+}
+
+/// What can be read of each file, and the errors of the rest.
+fn read<'f>(
+    files: &[RuleFile<'f>],
+    errors: &mut Vec<CompileError>,
+) -> Vec<(&'f str, Marks, RuleDefs)> {
+    let mut read = Vec::new();
+    for file in files {
+        let partly = yaml::read_partly::<RuleDefs>(file.name, file.text, None);
+        errors.extend(partly.errors.into_iter().map(|error| CompileError {
+            code: Code::Form,
+            label: error.path,
+            file: error.file,
+            line: error.line,
+            column: error.column,
+            message: error.message,
+        }));
+        if let Some(defs) = partly.value {
+            read.push((file.name, partly.marks, defs));
+        }
+    }
+    read
 }
 
 /// Compiles what can be compiled, and runs the examples of that.
 fn compile_all<'m>(
     rules: impl Iterator<Item = (Origin<'m>, &'m RuleDef)>,
+    sets: Vec<SetDef>,
     errors: &mut Vec<CompileError>,
 ) -> RuleSet {
     let mut compiled: Vec<(Rule, Origin<'m>)> = Vec::new();
@@ -154,7 +168,7 @@ fn compile_all<'m>(
     }
     compiled.sort_by(|a, b| a.0.id().cmp(b.0.id()));
     let (rules, origins): (Vec<Rule>, Vec<Origin<'m>>) = compiled.into_iter().unzip();
-    match RuleSet::build(rules) {
+    match RuleSet::build(rules, sets) {
         Some(set) => {
             check::examples(&set, &origins, errors);
             set

@@ -4,9 +4,11 @@ use super::resolve::{Allow, Gate};
 use crate::anchor::{self, Anchors};
 use crate::filter::Filter;
 use crate::rule::{Action, Class, Confidence, Docs, RuleDef, Severity, Tests, View};
+use crate::set::SetDef;
 use crate::surface::SurfaceSet;
 use crate::validate::Validator;
 use regex::bytes::Regex;
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -201,6 +203,7 @@ pub struct RuleSet {
     uses: Vec<Vec<(RuleIx, Role)>>,
     /// Rules that look at every text.
     slow: Vec<RuleIx>,
+    sets: Vec<SetDef>,
     digest: String,
     source: String,
 }
@@ -209,13 +212,13 @@ impl Default for RuleSet {
     /// The set without rules.
     fn default() -> Self {
         // no literals, so the filter is always built
-        Self::build(Vec::new()).unwrap_or_else(|| unreachable!("an empty filter"))
+        Self::build(Vec::new(), Vec::new()).unwrap_or_else(|| unreachable!("an empty filter"))
     }
 }
 
 impl RuleSet {
-    /// Builds the set from rules sorted by id; `None` when their literals are too many for the filter.
-    pub(crate) fn build(rules: Vec<Rule>) -> Option<Self> {
+    /// Builds the set from rules sorted by id and from what its files call themselves; `None` when their literals are too many for the filter.
+    pub(crate) fn build(rules: Vec<Rule>, sets: Vec<SetDef>) -> Option<Self> {
         let mut literals: BTreeMap<Vec<u8>, Vec<(RuleIx, Role)>> = BTreeMap::new();
         let mut slow = Vec::new();
         for (index, rule) in (0_u32..).zip(&rules) {
@@ -233,12 +236,13 @@ impl RuleSet {
             }
         }
         let (literals, uses): (Vec<_>, Vec<_>) = literals.into_iter().unzip();
-        let source = source(&rules);
+        let source = source(&sets, rules.iter().map(|rule| &rule.def));
         Some(Self {
             filter: Filter::new(&literals)?,
             uses,
             slow,
-            digest: format!("sha256:{}", hex(&Sha256::digest(source.as_bytes()))),
+            sets,
+            digest: digest(&source),
             source,
             rules,
         })
@@ -253,6 +257,20 @@ impl RuleSet {
     #[must_use]
     pub fn source(&self) -> &str {
         &self.source
+    }
+    /// The named sets it was joined of, sorted by name; none when no file named one. Rules of files that name no set
+    /// are in it beside them.
+    #[must_use]
+    pub fn sets(&self) -> &[SetDef] {
+        &self.sets
+    }
+    /// The names and versions of its sets, for people: `acme-rules 1.4.0, wiregate-builtin 0.1.0`.
+    #[must_use]
+    pub fn title(&self) -> String {
+        if self.sets.is_empty() {
+            return "unnamed".to_owned();
+        }
+        self.sets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     }
     /// The rules, sorted by id.
     #[must_use]
@@ -283,12 +301,12 @@ impl RuleSet {
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
-    /// The set without these rules, for what-if questions.
+    /// The set without these rules, for what-if questions. It has no name: nobody released it.
     #[must_use]
     pub fn without(&self, ids: &[&str]) -> Self {
         let rest = self.rules.iter().filter(|rule| !ids.contains(&rule.id()));
         // fewer literals than this set has, so the filter can be built
-        Self::build(rest.cloned().collect()).unwrap_or_default()
+        Self::build(rest.cloned().collect(), Vec::new()).unwrap_or_default()
     }
 
     pub(crate) fn filter(&self) -> &Filter {
@@ -303,31 +321,47 @@ impl RuleSet {
     }
 }
 
-/// One rule a line, as JSON, which is YAML too.
-fn source(rules: &[Rule]) -> String {
-    let mut out = String::from("rules:");
-    if rules.is_empty() {
-        out.push_str(" []");
+/// What identifies a canonical source.
+pub(super) fn digest(source: &str) -> String {
+    format!("sha256:{}", hex(&Sha256::digest(source.as_bytes())))
+}
+
+/// The names of the sets on a line, and one rule a line, as JSON, which is YAML too. Rules come sorted by id.
+pub(super) fn source<'d>(sets: &[SetDef], rules: impl Iterator<Item = &'d RuleDef>) -> String {
+    let mut out = String::new();
+    if !sets.is_empty() {
+        out.push_str("set: ");
+        push_json(&mut out, &sets);
+        out.push('\n');
     }
+    out.push_str("rules:");
+    let head = out.len();
     for rule in rules {
         out.push_str("\n- ");
-        // a RuleDef holds only strings, numbers and lists of them: it is always JSON
-        let json = serde_json::to_string(&rule.def).unwrap_or_default();
-        for c in json.chars() {
-            // what YAML does not take unescaped; writing to a String cannot fail
-            if matches!(
-                c,
-                '\u{7F}'
-                    ..='\u{9F}' | '\u{2028}' | '\u{2029}' | '\u{FEFF}' | '\u{FFFE}' | '\u{FFFF}'
-            ) {
-                let _ = write!(out, "\\u{:04x}", u32::from(c));
-            } else {
-                out.push(c);
-            }
-        }
+        push_json(&mut out, rule);
+    }
+    if out.len() == head {
+        out.push_str(" []");
     }
     out.push('\n');
     out
+}
+
+/// Writes JSON that is YAML as well.
+fn push_json(out: &mut String, value: &impl Serialize) {
+    // a RuleDef or a SetDef holds only strings, numbers and lists of them: it is always JSON
+    let json = serde_json::to_string(value).unwrap_or_default();
+    for c in json.chars() {
+        // what YAML does not take unescaped; writing to a String cannot fail
+        if matches!(
+            c,
+            '\u{7F}'..='\u{9F}' | '\u{2028}' | '\u{2029}' | '\u{FEFF}' | '\u{FFFE}' | '\u{FFFF}'
+        ) {
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

@@ -52,6 +52,7 @@ fn json(file: &Path, outcome: &Result<Snapshot, Vec<Located>>) -> String {
             "errors": [],
             "servers": snapshot.servers.keys().collect::<Vec<_>>(),
             "rules": snapshot.rules.len(),
+            "sets": snapshot.rules.sets(),
             "ruleset_digest": snapshot.ruleset_digest,
             "policy_digest": snapshot.policy_digest,
             "config_digest": snapshot.config_digest,

@@ -1,5 +1,10 @@
-//! `wiregate keys new`: 256 random bits for a client, and their SHA-256 for the configuration.
+//! `wiregate keys new`: 256 random bits for a client, and their SHA-256 for the configuration; or a
+//! key that signs rule packs, in a file of its own.
 
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::process::ExitCode;
 
 use base64::Engine;
@@ -9,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::{CliError, print};
 use crate::config::is_principal;
+use crate::packs::SigningKey;
 use crate::snapshot::hex;
 
 /// What a key starts with, so that people and secret scanners know it for what it is.
@@ -30,6 +36,32 @@ pub(super) fn new(name: &str, as_json: bool) -> Result<ExitCode, CliError> {
     }
     eprintln!("the key of {name}, shown only now, and the line for `auth.keys`:");
     print(&format!("{key}\n{}\n", line(name, &sha256)))
+}
+
+/// Makes a signing key: the private half into a new file, the public one to stdout.
+pub(super) fn sign(name: &str, file: &Path, as_json: bool) -> Result<ExitCode, CliError> {
+    if !is_principal(name) {
+        return Err(CliError::Name);
+    }
+    let (key, pem) = SigningKey::generate()?;
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(file)
+        .and_then(|mut file| file.write_all(pem.as_bytes()).and_then(|()| file.sync_all()))
+        .map_err(CliError::io("the file of the key can't be made"))?;
+    let (public, id) = (key.public().to_string(), key.public().id());
+    if as_json {
+        let file = file.display().to_string();
+        let made = json!({"name": name, "key": public, "key_id": id, "file": file});
+        return print(&format!("{made:#}\n"));
+    }
+    eprintln!(
+        "the key {id} of {name} is in {}; the line for `inspect.packs.trust`:",
+        file.display()
+    );
+    print(&format!("- {{ name: \"{name}\", key: \"{public}\" }}\n"))
 }
 
 /// The key made of these bits, and its hash.

@@ -42,8 +42,9 @@ pub fn cli() -> String {
     root.build();
     let mut page = format!(
         "{GENERATED}\n# Command line\n\n\
-         Data goes to stdout, talk to stderr. Exit codes: 0 all is well, 1 `check` found errors\n\
-         or `pins` a change, 2 the command could not run; `wrap` ends with the wrapped command's code.\n"
+         Data goes to stdout, talk to stderr. Exit codes: 0 all is well, 1 `check` found errors,\n\
+         `pins` a change or `rules` a difference, 2 the command could not run; `wrap` ends with the\n\
+         wrapped command's code.\n"
     );
     verb(&mut page, &mut root, 2);
     page

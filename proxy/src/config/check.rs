@@ -90,6 +90,9 @@ impl Found {
                 self.add(format!("/inspect/suppress/{i}/{field}"), problem);
             }
         }
+        for (field, problem) in inspect.packs.problems() {
+            self.add(format!("/inspect/packs/{field}"), problem);
+        }
         for (i, folder) in inspect.rules.iter().enumerate() {
             if let Err(error) = std::fs::read_dir(folder) {
                 let what = folder.display();

@@ -141,7 +141,7 @@ impl Written {
         self.flags.insert(pointer, flag);
     }
 
-    /// Checks every value, and settles the capture's folder and the pins' file.
+    /// Checks every value, and settles the capture's folder, that of packs and the pins' file.
     pub fn finish(mut self, using: Use, env: Env<'_>) -> Result<Config, Vec<Located>> {
         let mut problems = check::problems_for(&self.config, using);
         if self.config.capture.enabled {
@@ -159,6 +159,15 @@ impl Written {
                 problems.push(Problem::new(
                     "/pins/store",
                     "neither XDG_STATE_HOME nor HOME is set: write the file to keep pins in",
+                ));
+            }
+        }
+        if !self.config.inspect.packs.trust.is_empty() {
+            self.config.inspect.packs.dir = self.config.inspect.packs.folder(env);
+            if self.config.inspect.packs.dir.is_none() {
+                problems.push(Problem::new(
+                    "/inspect/packs/dir",
+                    "neither XDG_STATE_HOME nor HOME is set: write the folder of installed packs",
                 ));
             }
         }
@@ -226,7 +235,7 @@ impl Config {
             join(&mut tls.key);
         }
         self.servers.values_mut().filter_map(|server| server.ca.as_mut()).for_each(join);
-        self.inspect.rules.iter_mut().for_each(join);
+        self.inspect.rules.iter_mut().chain(&mut self.inspect.packs.dir).for_each(join);
         self.capture.dir.iter_mut().for_each(join);
         self.pins.store.iter_mut().for_each(join);
     }

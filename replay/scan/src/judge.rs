@@ -26,6 +26,7 @@ pub struct Judge<'a> {
     sets: Sets,
     judged_with: JudgedWith,
     options: &'a Options<'a>,
+    policy: Option<&'a Policy>,
     parser: Parser,
     scanner: Scanner,
 }
@@ -50,6 +51,18 @@ pub struct Judged {
     pub hidden: Vec<(String, String)>,
     /// Whether placeholders stand in the recorded body.
     pub redacted: bool,
+    /// What of the message is blocked, sorted: tools of a list by their place, since the rest of the
+    /// list passes; anything else as a whole, which is the empty place.
+    pub blocked: Vec<String>,
+}
+
+impl Judged {
+    /// Whether something is blocked that was not by the other judgement of the same message.
+    #[must_use]
+    pub fn blocks_more_than(&self, other: &Self) -> bool {
+        let whole = other.blocked.iter().any(String::is_empty);
+        !whole && self.blocked.iter().any(|place| !other.blocked.contains(place))
+    }
 }
 
 /// One finding as a report needs it.
@@ -74,7 +87,13 @@ impl<'a> Judge<'a> {
                 None => Rules::Given(set),
             },
         };
+        let given = match &rules {
+            Rules::Recorded => None,
+            Rules::Given(set) => Some(*set),
+            Rules::Reduced(set) => Some(&**set),
+        };
         let judged_with = JudgedWith {
+            title: given.filter(|set| !set.sets().is_empty()).map(RuleSet::title),
             rules: match &rules {
                 Rules::Recorded => "recorded".to_owned(),
                 Rules::Given(set) => set.digest().to_owned(),
@@ -90,9 +109,16 @@ impl<'a> Judge<'a> {
             sets: Sets::new(path, &options.without),
             judged_with,
             options,
+            policy: None,
             parser: Parser::new(LIMITS),
             scanner: Scanner::new(),
         }
+    }
+
+    /// The same judge under this policy, whatever was recorded or is in the options.
+    #[must_use]
+    pub fn under(self, policy: &'a Policy) -> Self {
+        Self { policy: Some(policy), ..self }
     }
 
     /// Judges one row, or says why it cannot be judged.
@@ -129,7 +155,10 @@ impl<'a> Judge<'a> {
                 &recorded
             }
         };
-        let policy = policy(self.options, &mut self.sets, row)?;
+        let policy = match self.policy {
+            Some(policy) => policy.clone(),
+            None => policy(self.options, &mut self.sets, row)?,
+        };
 
         // Scan what is left, add what the record hides, decide as the gateway does.
         let subject = Subject {
@@ -151,6 +180,11 @@ impl<'a> Judge<'a> {
 
     pub(crate) fn judged_with(&self) -> JudgedWith {
         self.judged_with.clone()
+    }
+
+    /// The name and version of a rule set that the capture holds.
+    pub(crate) fn title(&self, digest: &str) -> Option<String> {
+        self.sets.title(digest)
     }
 
     /// One error per rule set or policy that rows named and that cannot be used.
@@ -222,12 +256,33 @@ fn verdict(
     let scan = Scan { truncated: scan.truncated, findings: scan.findings };
     let verdict = Verdict::decide(set, policy, subject, scan, message.raw());
     Judged {
+        blocked: blocked(&verdict, subject),
         action: verdict.action,
         would_be: verdict.would_be,
         found,
         hidden,
         redacted: !redactions.is_empty(),
     }
+}
+
+/// The places for which the message is blocked, as the gateway leaves tools out of lists.
+fn blocked(verdict: &Verdict, subject: &Subject<'_>) -> Vec<String> {
+    if verdict.action != Action::Block {
+        return Vec::new();
+    }
+    let is_list = subject.direction == Direction::ToClient && subject.method == Some("tools/list");
+    let tool = |path: &str| {
+        let number = path.strip_prefix("/result/tools/").filter(|_| is_list)?.split('/').next()?;
+        Some(format!("/result/tools/{number}"))
+    };
+    let each = verdict.findings.iter().zip(&verdict.asked);
+    let mut places: Vec<String> = each
+        .filter(|(found, asked)| **asked == Action::Block && found.standing == Standing::Enforced)
+        .map(|(found, _)| tool(&found.path).unwrap_or_default())
+        .collect();
+    places.sort();
+    places.dedup();
+    places
 }
 
 /// The finding behind a placeholder, if this set's rule of that name would look at its place.

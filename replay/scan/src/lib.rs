@@ -22,6 +22,8 @@
 //! # Ok::<(), scan::ScanError>(())
 //! ```
 //!
+//! [`compare`] judges by two sets side by side: what an update of the rules would change.
+//!
 //! What this crate is not: it writes nothing and talks to no network.
 #![forbid(unsafe_code)]
 
@@ -156,14 +158,7 @@ const COLUMNS: [&str; 18] = [
 /// The capture cannot be opened. Damaged files and missing rule sets or policies on the way are
 /// counted in [`Report::errors`], and the scan goes on.
 pub fn scan(path: &Path, rules: RulesFrom<'_>, options: &Options<'_>) -> Result<Report, ScanError> {
-    let query = Query {
-        columns: Some(COLUMNS.iter().map(|&name| name.to_owned()).collect()),
-        from_us: options.from_us,
-        to_us: options.to_us,
-        ..Query::default()
-    };
-    let rows = Rows::open(path, query)?;
-    Ok(scan_rows(rows, path, rules, options))
+    Ok(scan_rows(open(path, options)?, path, rules, options))
 }
 
 /// Judges rows that come from elsewhere (another engine, a test); `path` is the capture that
@@ -174,11 +169,54 @@ pub fn scan_rows(
     rules: RulesFrom<'_>,
     options: &Options<'_>,
 ) -> Report {
-    let mut judge = Judge::new(path, rules, options);
+    judge_rows(rows, Judge::new(path, rules, options), options, |row, _| row)
+}
+
+/// Judges the rows of a capture by two rule sets under one policy: what the report calls recorded
+/// is what `before` says today, whatever was done when the row was recorded.
+///
+/// # Errors
+/// As of [`scan()`].
+pub fn compare(
+    path: &Path,
+    before: &RuleSet,
+    after: &RuleSet,
+    policy: &Policy,
+    options: &Options<'_>,
+) -> Result<Report, ScanError> {
+    let rows = open(path, options)?;
+    let mut then = Judge::new(path, RulesFrom::Set(before), options).under(policy);
+    let now = Judge::new(path, RulesFrom::Set(after), options).under(policy);
+    let mut newly_blocked = 0;
+    let mut report = judge_rows(rows, now, options, |mut row, now| {
+        // A row that cannot be judged stays as it is: the other set cannot judge it either.
+        if let Ok(judged) = then.judge(&row) {
+            newly_blocked += now.map_or(0, |now| u64::from(now.blocks_more_than(&judged)));
+            row.action = Some(judged.action.as_str().into());
+            row.would_be = Some(judged.would_be.as_str().into());
+            row.rule_ids = judged.found.iter().map(|found| found.rule.as_str().into()).collect();
+        }
+        row
+    });
+    report.newly_blocked = Some(newly_blocked);
+    report.judged_with.beside = Some(before.digest().to_owned());
+    Ok(report)
+}
+
+/// Judges each row, and compares that with what `recorded` makes of it.
+fn judge_rows(
+    rows: impl IntoIterator<Item = Result<Record, CaptureError>>,
+    mut judge: Judge<'_>,
+    options: &Options<'_>,
+    mut recorded: impl FnMut(Record, Option<&Judged>) -> Record,
+) -> Report {
     let mut tally = tally::Tally::new(judge.judged_with(), options.samples_per_rule);
     for (n, row) in (1..).zip(rows) {
         match row {
-            Ok(row) => tally.row(&row, judge.judge(&row)),
+            Ok(row) => {
+                let judged = judge.judge(&row);
+                tally.row(&recorded(row, judged.as_ref().ok()), judged);
+            }
             Err(error) => tally.error(error.to_string()),
         }
         if let Some(progress) = options.progress.filter(|_| n % 256 == 0) {
@@ -186,8 +224,23 @@ pub fn scan_rows(
             progress(rows, bytes);
         }
     }
+    for digest in tally.recorded() {
+        if let Some(title) = judge.title(&digest) {
+            tally.title(digest, title);
+        }
+    }
     for error in judge.into_errors() {
         tally.error(error);
     }
     tally.finish()
+}
+
+fn open(path: &Path, options: &Options<'_>) -> Result<Rows, ScanError> {
+    let query = Query {
+        columns: Some(COLUMNS.iter().map(|&name| name.to_owned()).collect()),
+        from_us: options.from_us,
+        to_us: options.to_us,
+        ..Query::default()
+    };
+    Rows::open(path, query)
 }

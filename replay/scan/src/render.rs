@@ -28,11 +28,18 @@ impl Report {
     fn summary(&self, out: &mut String) {
         let with = &self.judged_with;
         let _ = write!(out, "rules      {}", visible(&with.rules));
+        if let Some(title) = &with.title {
+            let _ = write!(out, " ({})", visible(title));
+        }
         if !with.without.is_empty() {
             let _ = write!(out, ", without {}", visible(&with.without.join(", ")));
         }
-        let preset = with.preset.as_deref().unwrap_or("as recorded");
-        let paranoia = with.paranoia.map_or("as recorded".to_owned(), |p| p.to_string());
+        if let Some(beside) = &with.beside {
+            let _ = write!(out, "\nbeside     {}", visible(beside));
+        }
+        let unsaid = if with.beside.is_some() { "as given" } else { "as recorded" };
+        let preset = with.preset.as_deref().unwrap_or(unsaid);
+        let paranoia = with.paranoia.map_or(unsaid.to_owned(), |p| p.to_string());
         let _ = writeln!(out, "\npolicy     preset {preset}, paranoia {paranoia}");
         let _ = writeln!(
             out,
@@ -42,6 +49,9 @@ impl Report {
             self.judged_redacted,
             self.unjudged.total()
         );
+        for (digest, title) in &with.recorded_titles {
+            let _ = writeln!(out, "recorded   {} ({})", visible(digest), visible(title));
+        }
         for (reason, rows) in self.unjudged.by_reason() {
             if rows > 0 {
                 let _ = writeln!(out, "           {rows} {reason}");
@@ -62,7 +72,7 @@ impl Report {
         let right = Align::Right;
         let mut table = Table::new(&[
             ("rule", Align::Left),
-            ("recorded", right),
+            (if self.judged_with.beside.is_some() { "before" } else { "recorded" }, right),
             ("now", right),
             ("newly caught", right),
             ("newly missed", right),
@@ -101,7 +111,11 @@ impl Report {
         } else {
             format!("no difference in {} judged rows", self.judged)
         };
-        let _ = writeln!(out, "\n{verdict}");
+        let blocked = match self.newly_blocked {
+            Some(rows) if rows > 0 => format!(", {rows} of them newly blocked"),
+            _ => String::new(),
+        };
+        let _ = writeln!(out, "\n{verdict}{blocked}");
     }
 }
 

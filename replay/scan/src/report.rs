@@ -23,6 +23,10 @@ pub struct Report {
     pub unjudged: Unjudged,
     /// Judged rows with a difference in findings or in the action.
     pub differing: u64,
+    /// Judged rows of which something is blocked now that was not: the message, or a tool of a list
+    /// that was blocked for another. Only where two sets are compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newly_blocked: Option<u64>,
     /// Damaged files and rule sets or policies missing or not compiling.
     pub errors: u64,
     /// The first of those errors, in words, sorted.
@@ -42,6 +46,12 @@ pub struct Report {
 pub struct JudgedWith {
     /// `recorded`, or the digest of the rule set given.
     pub rules: String,
+    /// Names and versions of the rule set given; none where it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// The digest of the set that stands in for what was recorded: see [`crate::compare`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beside: Option<String>,
     /// Rule ids taken out of the sets first.
     pub without: Vec<String>,
     /// Preset given instead of the recorded ones.
@@ -50,6 +60,9 @@ pub struct JudgedWith {
     pub paranoia: Option<u8>,
     /// Digests of the rule sets that the judged rows were recorded under, with their rows.
     pub recorded_rulesets: BTreeMap<String, u64>,
+    /// Names and versions of those sets, by digest, as the capture tells them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub recorded_titles: BTreeMap<String, String>,
 }
 
 /// Rows that `scan` did not judge, by reason.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use capture::Str;
-use inspect::{Policy, RuleFile, RuleSet};
+use inspect::{Policy, RuleFile, RuleSet, SetDef};
 
 /// Compiled sets kept at a time; a capture whose rows change between more of them compiles again.
 const MAX_SETS: usize = 32;
@@ -65,6 +65,15 @@ impl Sets {
     /// One error per rule set or policy that cannot be used.
     pub(crate) fn into_errors(self) -> impl Iterator<Item = String> {
         self.errors.into_iter()
+    }
+
+    /// The names and versions of a recorded rule set, as its file says. The file is not compiled for that.
+    pub(crate) fn title(&self, digest: &str) -> Option<String> {
+        let text = capture::read_ruleset(&self.root, digest).ok()?;
+        let sets = text.lines().next()?.strip_prefix("set: ")?;
+        let sets: Vec<SetDef> = serde_json::from_str(sets).ok()?;
+        let sets = sets.iter().take(MAX_SETS).filter(|set| set.problem().is_none());
+        Some(sets.map(ToString::to_string).collect::<Vec<_>>().join(", "))
     }
 
     fn compile(&self, digest: &str) -> Result<RuleSet, String> {

@@ -14,6 +14,8 @@ use crate::report::{ActionChange, JudgedWith, Reason, Report, RuleDiff, Sample, 
 
 /// Distinct rule ids a report holds at most; recorded ids are the capture's word, not ours.
 const MAX_RULES: usize = 50_000;
+/// Recorded rule sets whose names a report tells.
+const MAX_TITLES: usize = 100;
 /// Error texts a report holds at most; all are counted.
 const MAX_ERROR_TEXTS: usize = 20;
 
@@ -41,6 +43,16 @@ impl Tally {
     /// Rows and bytes of bodies so far.
     pub(crate) fn so_far(&self) -> (u64, u64) {
         (self.report.rows, self.report.body_bytes)
+    }
+
+    /// The digests of the rule sets that rows were recorded under so far, the first few.
+    pub(crate) fn recorded(&self) -> Vec<String> {
+        self.report.judged_with.recorded_rulesets.keys().take(MAX_TITLES).cloned().collect()
+    }
+
+    /// Notes what a recorded rule set is called.
+    pub(crate) fn title(&mut self, digest: String, title: String) {
+        self.report.judged_with.recorded_titles.insert(digest, title);
     }
 
     /// Takes in one row and what came of judging it.
@@ -293,6 +305,7 @@ mod tests {
             found: vec![found("a")],
             hidden: Vec::new(),
             redacted: false,
+            blocked: Vec::new(),
         };
         let mut tally = Tally::new(JudgedWith::default(), 1);
         tally.row(&row(&["a", "pin.changed"]), Ok(judged()));

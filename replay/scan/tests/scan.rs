@@ -12,7 +12,7 @@ use common::{
 };
 use inspect::rule::Example;
 use inspect::{Direction, Policy, Preset, RuleFile, RuleSet, template};
-use scan::{Options, Report, RuleDiff, RulesFrom, What, scan, scan_rows};
+use scan::{Options, Report, RuleDiff, RulesFrom, What, compare, scan, scan_rows};
 use serde_json::json;
 
 const BOTH: [Bodies; 2] = [Bodies::Raw, Bodies::Redacted];
@@ -119,6 +119,71 @@ fn another_policy_changes_actions_and_no_findings() {
         assert!(report.actions.iter().all(|change| change.to == "flag"), "{report}");
         assert!(report.would_be.is_empty(), "{report}");
     }
+}
+
+#[test]
+fn two_sets_side_by_side_differ_by_what_the_second_does_whatever_was_recorded() {
+    let recorded = compile(&[RULES]);
+    let dir = capture(&recorded, &Policy::default(), Bodies::Raw);
+    let (before, wipe) = (recorded.without(&["test.unsafe.wipe"]), "test.unsafe.wipe");
+    let options = Options::default();
+    let under = |preset, before: &RuleSet, after: &RuleSet| {
+        compare(dir.path(), before, after, &Policy { preset, ..Policy::default() }, &options)
+            .unwrap()
+    };
+    // The rule was in force when this was recorded; what counts is that it is not now.
+    let report = under(Preset::Balanced, &before, &recorded);
+    assert_eq!(differing(&report), BTreeMap::from([(wipe, (1, 0))]), "{report}");
+    assert_eq!((report.newly_blocked, report.judged), (Some(1), 10), "{report}");
+    assert_eq!(report.judged_with.beside.as_deref(), Some(before.digest()));
+    let report = under(Preset::Balanced, &recorded, &before);
+    assert_eq!(report.newly_blocked, Some(0));
+    assert_eq!(differing(&report), BTreeMap::from([(wipe, (0, 1))]));
+    assert!(!under(Preset::Strict, &recorded, &recorded).differs());
+    // Under `audit` nothing is blocked, by no rule.
+    let report = under(Preset::Audit, &before, &recorded);
+    assert_eq!((report.newly_blocked, report.would_be.len()), (Some(0), 1), "{report}");
+}
+
+#[test]
+fn one_more_tool_that_is_left_out_of_a_list_is_newly_blocked() {
+    let tool = |text: &str| format!(r#"{{"name":"t","description":"{text}"}}"#);
+    let listed = |first: &str, second: &str| {
+        let tools = [tool(first), tool(second)].join(",");
+        let raw = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"tools":[{tools}]}}}}"#);
+        let message = Passing {
+            direction: Direction::ToClient,
+            server: "s",
+            method: "tools/list",
+            name: None,
+            raw: &raw,
+        };
+        let set = compile(&[RULES]);
+        let recorded = row(0, &message, &set, &Policy::default(), Bodies::Raw);
+        let dir = tempfile::tempdir().unwrap();
+        record(dir.path(), &set, &Policy::default(), vec![recorded]);
+        let more =
+            compile(&[RULES, &MORE.replace("class: pii", "class: unsafe\n    action: block")]);
+        let options = Options::default();
+        let report = compare(dir.path(), &set, &more, &Policy::default(), &options).unwrap();
+        (report.actions.len(), report.newly_blocked)
+    };
+    // The list is blocked for one of its tools already, and not for the other.
+    assert_eq!(listed("rm -rf /", "badge-1234"), (0, Some(1)));
+    assert_eq!(listed("rm -rf / badge-1234", "harmless"), (0, Some(0)));
+    assert_eq!(listed("harmless", "badge-1234"), (1, Some(1)));
+}
+
+#[test]
+fn recorded_sets_are_told_by_name_and_version() {
+    let named = format!("set: {{name: acme, version: 1.2.0}}\n{RULES}");
+    let set = compile(&[&named]);
+    let dir = capture(&set, &Policy::default(), Bodies::Redacted);
+    let report = scan(dir.path(), RulesFrom::Set(&set), &Options::default()).unwrap();
+    assert_eq!(report.judged_with.title.as_deref(), Some("acme 1.2.0"));
+    let titles = BTreeMap::from([(set.digest().to_owned(), "acme 1.2.0".to_owned())]);
+    assert_eq!(report.judged_with.recorded_titles, titles);
+    assert!(report.to_string().contains(&format!("recorded   {} (acme 1.2.0)", set.digest())));
 }
 
 #[test]
