@@ -25,6 +25,8 @@ const BUILTIN: &[(&str, &str)] = embed![
     "dlp/saas.yaml",
     "injection/exfiltration.yaml",
     "injection/instructions.yaml",
+    "injection/override.yaml",
+    "injection/pretext.yaml",
     "injection/tools.yaml",
     "injection/unsafe.yaml",
     "pii/contact.yaml",
