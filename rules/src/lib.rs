@@ -27,6 +27,7 @@ const BUILTIN: &[(&str, &str)] = embed![
     "injection/answer.yaml",
     "injection/exfiltration.yaml",
     "injection/instructions.yaml",
+    "injection/languages.yaml",
     "injection/override.yaml",
     "injection/persona.yaml",
     "injection/pretext.yaml",
