@@ -46,14 +46,24 @@ const BUILTIN: &[(&str, &str)] = embed![
     "dlp/trading.yaml",
     "dlp/web3.yaml",
     "dlp/work.yaml",
+    "injection/agent.yaml",
+    "injection/answer.yaml",
+    "injection/channels.yaml",
     "injection/exfiltration.yaml",
     "injection/instructions.yaml",
+    "injection/languages.yaml",
+    "injection/override.yaml",
+    "injection/persona.yaml",
+    "injection/poison.yaml",
+    "injection/pretext.yaml",
     "injection/tools.yaml",
+    "injection/unsafe-data.yaml",
+    "injection/unsafe-shell.yaml",
+    "injection/unsafe-web.yaml",
     "injection/unsafe.yaml",
     "pii/contact.yaml",
     "pii/financial.yaml",
     "pii/national.yaml",
-    "set.yaml",
 ];
 
 /// The name of the set that [`builtin`] is.
@@ -123,6 +133,7 @@ const CORPUS: &[(&str, &str)] = embed![
     "corpus/attack/injection.jsonl",
     "corpus/attack/pii.jsonl",
     "corpus/attack/providers.jsonl",
+    "corpus/benign/attack-words.jsonl",
     "corpus/benign/everyday.jsonl",
     "corpus/benign/providers.jsonl",
 ];
