@@ -27,9 +27,14 @@ const BUILTIN: &[(&str, &str)] = embed![
     "injection/instructions.yaml",
     "injection/tools.yaml",
     "injection/unsafe.yaml",
+    "pii/americas.yaml",
+    "pii/asia.yaml",
     "pii/contact.yaml",
+    "pii/europe-east.yaml",
+    "pii/europe-west.yaml",
     "pii/financial.yaml",
     "pii/national.yaml",
+    "pii/south.yaml",
 ];
 
 const PACKS: &[(&str, &str)] = embed!["packs/learned.yaml", "packs/paranoid.yaml"];
