@@ -23,6 +23,7 @@ const BUILTIN: &[(&str, &str)] = embed![
     "dlp/generic.yaml",
     "dlp/observability.yaml",
     "dlp/saas.yaml",
+    "dlp/wallets.yaml",
     "injection/exfiltration.yaml",
     "injection/instructions.yaml",
     "injection/tools.yaml",
