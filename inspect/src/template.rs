@@ -54,7 +54,8 @@ impl std::error::Error for TemplateError {}
 /// prefix that counts towards the length) and `luhn` (digits whose last is the check digit).
 /// With a checksum: `ghcrc:PREFIX` (a token of GitHub or npm), `glcrc:LENGTH:PREFIX` (a routable one
 /// of GitLab), `grafanacrc:PREFIX`, `base58check:LENGTH:VERSION` (so many bytes after the version,
-/// which is hex), `bech32check:LENGTH:HRP` (so many digits), `strkey` (a secret seed of Stellar).
+/// which is hex; `ripple58check` in the digits of the XRP ledger), `bech32check:LENGTH:HRP` (so many
+/// digits), `strkey` (a secret seed of Stellar).
 /// Without a length: `jwt`, `uuid`, and the signs that would complete a secret's shape in the
 /// source: `at` (`@`), `dashes` (`-----`).
 ///
@@ -101,8 +102,7 @@ fn one(body: &str, random: &mut Random) -> Result<String, TemplateError> {
             return Ok(grafana(&format!("{second}{body}")));
         }
         "strkey" => return Ok(strkey(random)),
-        "base58check" => String::new(),
-        "glcrc" | "bech32check" => String::new(),
+        "base58check" | "ripple58check" | "glcrc" | "bech32check" => String::new(),
         "hex" => HEX.to_owned(),
         "upperhex" => HEX.to_ascii_uppercase(),
         "alnum" => ALNUM.to_owned(),
@@ -128,8 +128,9 @@ fn one(body: &str, random: &mut Random) -> Result<String, TemplateError> {
         let check = luhn_check_digit(&digits);
         return Ok(format!("{digits}{check}"));
     }
-    if name == "base58check" {
-        let made = base58check(length, prefix, random);
+    if name.ends_with("58check") {
+        let digits = if name == "base58check" { base58::BITCOIN } else { base58::RIPPLE };
+        let made = base58check(length, prefix, digits, random);
         return made.ok_or_else(|| TemplateError::BadLength(body.to_owned()));
     }
     if name == "bech32check" {
@@ -178,7 +179,12 @@ fn grafana(rest: &str) -> String {
 }
 
 /// Base58Check of a version in hex and so many bytes; `None` when that is too long or the version is no hex.
-fn base58check(length: usize, version: &str, random: &mut Random) -> Option<String> {
+fn base58check(
+    length: usize,
+    version: &str,
+    alphabet: &[u8; 58],
+    random: &mut Random,
+) -> Option<String> {
     let digits: Vec<u8> = version
         .chars()
         .map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok()))
@@ -203,7 +209,7 @@ fn base58check(length: usize, version: &str, random: &mut Random) -> Option<Stri
     }
     out.extend(std::iter::repeat_n(0, zeros));
     (bytes.len() <= 82)
-        .then(|| out.iter().rev().map(|d| char::from(base58::BITCOIN[usize::from(*d)])).collect())
+        .then(|| out.iter().rev().map(|d| char::from(alphabet[usize::from(*d)])).collect())
 }
 
 /// A readable part, random digits, and the checksum of Bech32 over both; in the case of the readable part.
@@ -330,6 +336,7 @@ mod tests {
             ("{{base58check:32:80}}", Validator::Base58Check, 51),
             ("{{base58check:20:00}}", Validator::Btc, 34),
             ("{{base58check:77:04}}", Validator::Base58Check, 111),
+            ("{{ripple58check:16:21}}", Validator::Xrp, 29),
             ("{{bech32check:52:nsec}}", Validator::Bech32, 63),
             ("{{bech32check:52:AGE-SECRET-KEY-}}", Validator::Bech32, 74),
             ("{{strkey}}", Validator::Stellar, 56),

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 /// Bitcoin's digits.
 pub(crate) const BITCOIN: &[u8; 58] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
 /// Ripple's order of the same.
-const RIPPLE: &[u8; 58] = b"rpshnaf39wBUDNEGHJKLM4PQRST7VWXYZ2bcdeCg65jkm8oFqi1tuvAxyz";
+pub(crate) const RIPPLE: &[u8; 58] = b"rpshnaf39wBUDNEGHJKLM4PQRST7VWXYZ2bcdeCg65jkm8oFqi1tuvAxyz";
 /// What an extended private key takes, the longest that is read here.
 const MAX_BYTES: usize = 82;
 /// More characters can't be so few bytes.
