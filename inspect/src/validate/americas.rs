@@ -80,11 +80,15 @@ pub(super) fn curp_mx(text: &[u8]) -> bool {
     u32::from(text[17]) == u32::from(b'0') + (10 - sum % 10) % 10
 }
 
-/// Eleven digits after a prefix that tells persons from firms; weights 5 to 2 and 7 to 2 modulo 11.
+/// Eleven digits after a prefix that tells persons from firms; weights 5 to 2 and 7 to 2 modulo 11, 9 for ten.
 pub(super) fn cuit_ar(text: &[u8]) -> bool {
     number::<11>(text).is_some_and(|digits| {
         matches!(digits[0] * 10 + digits[1], 20 | 23..=27 | 30 | 33 | 34 | 50 | 51 | 55)
-            && weighted(&digits, &[5, 4, 3, 2, 7, 6, 5, 4, 3, 2, 1]).is_multiple_of(11)
+            && match 11 - weighted(&digits, &[5, 4, 3, 2, 7, 6, 5, 4, 3, 2]) % 11 {
+                11 => digits[10] == 0,
+                10 => digits[10] == 9,
+                check => digits[10] == check,
+            }
     })
 }
 

@@ -107,11 +107,12 @@ pub(super) fn rijksregister_be(text: &[u8]) -> bool {
     })
 }
 
-/// Nine digits: weights 9 to 2, modulo 11.
+/// Nine digits: weights 9 to 2, modulo 11. Of those from 4 on, only 45 is given out.
 pub(super) fn nif_pt(text: &[u8]) -> bool {
     number::<9>(text).is_some_and(|digits| {
         let rest = weighted(&digits, &[9, 8, 7, 6, 5, 4, 3, 2]) % 11;
-        !matches!(digits[0], 0 | 4) && digits[8] == if rest < 2 { 0 } else { 11 - rest }
+        !matches!(digits[..2], [0, _] | [4, 0..=4 | 6..])
+            && digits[8] == if rest < 2 { 0 } else { 11 - rest }
     })
 }
 
