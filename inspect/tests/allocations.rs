@@ -1,5 +1,7 @@
 //! A clean message costs no allocation: parse and scan with warm memory, counted by the allocator. Nor does a validator.
 
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 use inspect::validate::Validator;
 use inspect::{Direction, ParseLimits, Parser, RuleFile, RuleSet, Scanner, Subject};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
