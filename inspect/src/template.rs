@@ -7,6 +7,7 @@
 //! `{{name}}`, `{{name:length}}` and `{{name:length:prefix}}` are templates. Two braces followed
 //! by anything but a lower-case letter (`{{ user }}`, `{{#each}}`) stay as they are.
 
+use crate::validate::{base58, bech32, coin, token};
 use std::fmt;
 
 const DIGITS: &str = "0123456789";
@@ -51,8 +52,12 @@ impl std::error::Error for TemplateError {}
 /// Classes with a length: `hex`, `upperhex`, `alnum`, `lower`, `upper`, `loweralnum`,
 /// `upperalnum`, `digits`, `base32`, `base58`, `bech32`, `base64`, `base64url` (each with an optional
 /// prefix that counts towards the length) and `luhn` (digits whose last is the check digit).
-/// Without a length: `ghcrc:PREFIX` (a GitHub token with its checksum), `jwt`, `uuid`, and the
-/// signs that would complete a secret's shape in the source: `at` (`@`), `dashes` (`-----`).
+/// With a checksum: `ghcrc:PREFIX` (a token of GitHub or npm), `glcrc:LENGTH:PREFIX` (a routable one
+/// of GitLab), `grafanacrc:PREFIX`, `base58check:LENGTH:VERSION` (so many bytes after the version,
+/// which is hex; `ripple58check` in the digits of the XRP ledger), `bech32check:LENGTH:HRP` (so many
+/// digits), `strkey` (a secret seed of Stellar).
+/// Without a length: `jwt`, `uuid`, and the signs that would complete a secret's shape in the
+/// source: `at` (`@`), `dashes` (`-----`).
 ///
 /// ```
 /// let token = inspect::template::expand("key: {{hex:8}}", "my.rule/0")?;
@@ -92,6 +97,12 @@ fn one(body: &str, random: &mut Random) -> Result<String, TemplateError> {
         "uuid" => return Ok(uuid(random)),
         "jwt" => return Ok(jwt(random)),
         "ghcrc" => return Ok(github(second, random)),
+        "grafanacrc" => {
+            let body = random.fill("", 32, ALNUM);
+            return Ok(grafana(&format!("{second}{body}")));
+        }
+        "strkey" => return Ok(strkey(random)),
+        "base58check" | "ripple58check" | "glcrc" | "bech32check" => String::new(),
         "hex" => HEX.to_owned(),
         "upperhex" => HEX.to_ascii_uppercase(),
         "alnum" => ALNUM.to_owned(),
@@ -117,8 +128,20 @@ fn one(body: &str, random: &mut Random) -> Result<String, TemplateError> {
         let check = luhn_check_digit(&digits);
         return Ok(format!("{digits}{check}"));
     }
+    if name.ends_with("58check") {
+        let digits = if name == "base58check" { base58::BITCOIN } else { base58::RIPPLE };
+        let made = base58check(length, prefix, digits, random);
+        return made.ok_or_else(|| TemplateError::BadLength(body.to_owned()));
+    }
+    if name == "bech32check" {
+        return Ok(bech32check(length, prefix, random));
+    }
     if prefix.len() > length {
         return Err(TemplateError::BadLength(body.to_owned()));
+    }
+    if name == "glcrc" {
+        let body = random.fill(prefix, length, BASE64_URL);
+        return Ok(gitlab(&body, length - prefix.len()));
     }
     Ok(random.fill(prefix, length, &alphabet))
 }
@@ -139,24 +162,73 @@ fn jwt(random: &mut Random) -> String {
 /// Prefix, 30 characters, and their CRC-32 in six base-62 digits.
 fn github(prefix: &str, random: &mut Random) -> String {
     let body = random.fill("", 30, ALNUM);
-    let mut crc = crc32(body.as_bytes());
-    let mut check = [b'0'; 6];
-    for digit in check.iter_mut().rev() {
-        *digit = ALNUM.as_bytes()[(crc % 62) as usize];
-        crc /= 62;
-    }
+    let check = token::based::<6>(token::crc32(body.as_bytes()), token::BASE62);
     format!("{prefix}{body}{}", String::from_utf8_lossy(&check))
 }
 
-fn crc32(bytes: &[u8]) -> u32 {
-    let mut crc = u32::MAX;
-    for &byte in bytes {
-        crc ^= u32::from(byte);
-        for _ in 0..8 {
-            crc = (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg());
+/// A version, the payload's length in base 36, and the CRC-32 of all that in base 36.
+fn gitlab(body: &str, length: usize) -> String {
+    let length = token::based::<2>(u32::try_from(length).unwrap_or(0), token::LOWER_BASE36);
+    let rest = format!("{body}.01.{}", String::from_utf8_lossy(&length));
+    let check = token::based::<7>(token::crc32(rest.as_bytes()), token::LOWER_BASE36);
+    format!("{rest}{}", String::from_utf8_lossy(&check))
+}
+
+fn grafana(rest: &str) -> String {
+    format!("{rest}_{}", String::from_utf8_lossy(&token::grafana_sum(rest.as_bytes())))
+}
+
+/// Base58Check of a version in hex and so many bytes; `None` when that is too long or the version is no hex.
+fn base58check(
+    length: usize,
+    version: &str,
+    alphabet: &[u8; 58],
+    random: &mut Random,
+) -> Option<String> {
+    let digits: Vec<u8> = version
+        .chars()
+        .map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok()))
+        .collect::<Option<_>>()?;
+    let mut bytes: Vec<u8> =
+        digits.chunks(2).map(|pair| pair.iter().fold(0, |n, d| n << 4 | d)).collect();
+    bytes.extend(random.bytes(length));
+    bytes.extend(base58::checksum(&bytes));
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    let mut out: Vec<u8> = Vec::new();
+    for byte in &bytes {
+        let mut carry = usize::from(*byte);
+        for digit in &mut out {
+            carry += usize::from(*digit) << 8;
+            *digit = u8::try_from(carry % 58).unwrap_or(0);
+            carry /= 58;
+        }
+        while carry > 0 {
+            out.push(u8::try_from(carry % 58).unwrap_or(0));
+            carry /= 58;
         }
     }
-    !crc
+    out.extend(std::iter::repeat_n(0, zeros));
+    (bytes.len() <= 82)
+        .then(|| out.iter().rev().map(|d| char::from(alphabet[usize::from(*d)])).collect())
+}
+
+/// A readable part, random digits, and the checksum of Bech32 over both; in the case of the readable part.
+fn bech32check(length: usize, readable: &str, random: &mut Random) -> String {
+    let data = random.fill("", length, &BECH32.to_ascii_lowercase());
+    let sum = bech32::checksum(readable.as_bytes(), data.as_bytes());
+    let sum = sum.map(|value| char::from(bech32::ALPHABET[value as usize]));
+    let text = format!("{readable}1{data}{}", String::from_iter(sum));
+    if readable.bytes().any(|b| b.is_ascii_uppercase()) { text.to_ascii_uppercase() } else { text }
+}
+
+/// Base 32 of the version of a secret seed, 32 bytes, and their CRC-16.
+fn strkey(random: &mut Random) -> String {
+    let mut bytes = vec![18 << 3];
+    bytes.extend(random.bytes(32));
+    bytes.extend(coin::crc16(&bytes).to_le_bytes());
+    let bits: String = bytes.iter().map(|byte| format!("{byte:08b}")).collect();
+    let digit = |five: &[u8]| five.iter().fold(0, |n, bit| n << 1 | usize::from(bit & 1));
+    bits.as_bytes().chunks(5).map(|five| char::from(BASE32.as_bytes()[digit(five)])).collect()
 }
 
 fn luhn_check_digit(digits: &str) -> u32 {
@@ -193,6 +265,10 @@ impl Random {
         z ^ (z >> 31)
     }
 
+    fn bytes(&mut self, count: usize) -> Vec<u8> {
+        (0..count).map(|_| u8::try_from(self.next() >> 56).unwrap_or(0)).collect()
+    }
+
     /// `prefix`, then characters of `alphabet` up to `length`; no character twice in a row.
     fn fill(&mut self, prefix: &str, length: usize, alphabet: &str) -> String {
         let alphabet = alphabet.as_bytes();
@@ -210,6 +286,7 @@ impl Random {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::validate::Validator;
 
     #[test]
     fn expansion_is_a_function_of_text_and_seed() {
@@ -251,9 +328,28 @@ mod tests {
     }
 
     #[test]
-    fn crc_is_the_common_one() {
-        assert_eq!(crc32(b"123456789"), 0xCBF4_3926);
-        let token = expand("{{ghcrc:ghx_}}", "s").unwrap();
-        assert_eq!(token.len(), 40);
+    fn what_has_a_checksum_has_a_right_one() {
+        for (template, validator, length) in [
+            ("{{ghcrc:ghx_}}", Validator::GithubCrc, 40),
+            ("{{glcrc:50:glpat-}}", Validator::GitlabCrc, 63),
+            ("{{grafanacrc:glsa_}}", Validator::GrafanaCrc, 46),
+            ("{{base58check:32:80}}", Validator::Base58Check, 51),
+            ("{{base58check:20:00}}", Validator::Btc, 34),
+            ("{{base58check:77:04}}", Validator::Base58Check, 111),
+            ("{{ripple58check:16:21}}", Validator::Xrp, 29),
+            ("{{bech32check:52:nsec}}", Validator::Bech32, 63),
+            ("{{bech32check:52:AGE-SECRET-KEY-}}", Validator::Bech32, 74),
+            ("{{strkey}}", Validator::Stellar, 56),
+        ] {
+            let text = expand(template, "s").unwrap();
+            assert!(validator.check(text.as_bytes()), "{template}: {text}");
+            assert_eq!(text.len(), length, "{template}: {text}");
+        }
+        for template in ["{{base58check:90:00}}", "{{base58check:32:xy}}", "{{glcrc:3:glpat-}}"] {
+            assert!(
+                matches!(expand(template, "s"), Err(TemplateError::BadLength(_))),
+                "{template}"
+            );
+        }
     }
 }

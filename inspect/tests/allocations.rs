@@ -1,5 +1,8 @@
-//! A clean message costs no allocation: parse and scan with warm memory, counted by the allocator.
+//! A clean message costs no allocation: parse and scan with warm memory, counted by the allocator. Nor does a validator.
 
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use inspect::validate::Validator;
 use inspect::{Direction, ParseLimits, Parser, RuleFile, RuleSet, Scanner, Subject};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
@@ -36,7 +39,13 @@ rules:
     tests: {match: ['{"password": "longer than 8"}', {key: Password, value: longer than 8}], no_match: ['{"password": "x"}', 'password']}
 "#;
 
+/// One test: the allocator counts for the whole process, and the harness allocates when a test ends.
 #[test]
+fn no_allocation() {
+    a_clean_message_costs_no_allocation();
+    validators_allocate_nothing();
+}
+
 fn a_clean_message_costs_no_allocation() {
     let set = RuleSet::compile(&[RuleFile { name: "test.yaml", text: RULES }]).unwrap();
     let messages: Vec<String> = [("short", 1), ("long", 400)]
@@ -75,4 +84,31 @@ fn a_clean_message_costs_no_allocation() {
     }
     let change = region.change();
     assert_eq!(change.allocations + change.reallocations, 0, "{change:?}");
+}
+
+/// What a rule's pattern hands over is an attacker's text, so a second look at it must not grow anything.
+fn validators_allocate_nothing() {
+    let texts = [
+        "12345678901234567890123456789",
+        "4111 1111 1111 1111",
+        "DE89 3704 0044 0532 0130 00",
+        "DE89 3704 0044 0532 0130 00 3704 0044 0532 0130 00 3704 0044 0532 0130 00 3704 0044 0532 0130 00",
+        "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed",
+        "addr1vx2fxv2umyhttkxyxp8x0dlpdt3k6cwng5pxj3jhsydzers66hrl8",
+        "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2",
+        "AB 12 34 56 C AB 12 34 56 C",
+        "2606:4700:4700::1111",
+    ];
+    // the header of a JWT is decoded, and the weights of the learned signal count words
+    let others = |v: &&Validator| !matches!(v, Validator::Jwt | Validator::LearnedInjection1);
+    for validator in Validator::ALL.iter().filter(others) {
+        let region = Region::new(ALLOCATOR);
+        let passed = texts.iter().filter(|text| validator.check(text.as_bytes())).count();
+        let change = region.change();
+        assert_eq!(
+            change.allocations + change.reallocations,
+            0,
+            "{validator:?} {passed} {change:?}"
+        );
+    }
 }

@@ -44,6 +44,7 @@ const BUILTIN: &[(&str, &str)] = embed![
     "dlp/security.yaml",
     "dlp/social.yaml",
     "dlp/trading.yaml",
+    "dlp/wallets.yaml",
     "dlp/web3.yaml",
     "dlp/work.yaml",
     "injection/agent.yaml",
@@ -61,9 +62,14 @@ const BUILTIN: &[(&str, &str)] = embed![
     "injection/unsafe-shell.yaml",
     "injection/unsafe-web.yaml",
     "injection/unsafe.yaml",
+    "pii/americas.yaml",
+    "pii/asia.yaml",
     "pii/contact.yaml",
+    "pii/europe-east.yaml",
+    "pii/europe-west.yaml",
     "pii/financial.yaml",
     "pii/national.yaml",
+    "pii/south.yaml",
 ];
 
 /// The name of the set that [`builtin`] is.

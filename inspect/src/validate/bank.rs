@@ -143,9 +143,38 @@ pub(super) fn aba(text: &[u8]) -> bool {
     digits.len() == 9 && matches!(prefix, 1..=12 | 21..=32 | 61..=72 | 80) && sum.is_multiple_of(10)
 }
 
+/// The countries of ISO 3166 and Kosovo's XK, which is in use too.
+const COUNTRIES: &[u8] = b"ADAEAFAGAIALAMAOAQARASATAUAWAXAZBABBBDBEBFBGBHBIBJBLBMBNBOBQBRBSBTBVBWBYBZCACCCDCFCGCH\
+    CICKCLCMCNCOCRCUCVCWCXCYCZDEDJDKDMDODZECEEEGEHERESETFIFJFKFMFOFRGAGBGDGEGFGGGHGIGLGMGNGPGQGRGSGTGUGWGYHKHMHNHRHTHU\
+    IDIEILIMINIOIQIRISITJEJMJOJPKEKGKHKIKMKNKPKRKWKYKZLALBLCLILKLRLSLTLULVLYMAMCMDMEMFMGMHMKMLMMMNMOMPMQMRMSMTMUMVMWMX\
+    MYMZNANCNENFNGNINLNONPNRNUNZOMPAPEPFPGPHPKPLPMPNPRPSPTPWPYQARERORSRURWSASBSCSDSESGSHSISJSKSLSMSNSOSRSSSTSVSXSYSZTC\
+    TDTFTGTHTJTKTLTMTNTOTRTTTVTWTZUAUGUMUSUYUZVAVCVEVGVIVNVUWFWSXKYEYTZAZMZW";
+
+/// Eight or eleven characters: a bank's four letters, a country in use, a place, perhaps a branch.
+pub(super) fn bic(text: &[u8]) -> bool {
+    let [bank @ .., b4, b5, _, _] = text.get(..8).unwrap_or(&[]) else {
+        return false;
+    };
+    let (pairs, _) = COUNTRIES.as_chunks::<2>();
+    matches!(text.len(), 8 | 11)
+        && bank.iter().all(u8::is_ascii_uppercase)
+        && pairs.contains(&[*b4, *b5])
+        && text.iter().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{aba, iban, luhn};
+    use super::super::vectors;
+    use super::{aba, bic, iban, luhn};
+
+    #[test]
+    fn bank_codes() {
+        vectors(
+            bic,
+            &["DEUTDEFF", "NEDSZAJJXXX", "COBADEFFXXX"],
+            &["DEUTXXFF", "PASSWORD", "DEUTDEFFX", "deutdeff"],
+        );
+    }
 
     #[test]
     fn cards() {

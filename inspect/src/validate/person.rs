@@ -1,6 +1,7 @@
 //! Numbers that name a person.
 
 use super::digits;
+use super::sums::{characters, is_varied, number, weighted};
 
 /// Three groups, none all zeros; areas 000, 666 and 9xx were never issued; a few numbers are known from adverts.
 pub(super) fn ssn(text: &[u8]) -> bool {
@@ -17,18 +18,12 @@ pub(super) fn ssn(text: &[u8]) -> bool {
     area != 0 && area != 666 && area < 900 && group != 0 && serial != 0 && !known
 }
 
-/// Ten digits: weights 10 to 2 over the first nine, the tenth is 11 minus the sum modulo 11.
+/// Ten digits: weights 10 to 1, modulo 11.
 pub(super) fn nhs(text: &[u8]) -> bool {
-    let Some(digits) = digits(text) else {
-        return false;
-    };
-    let Some((check, rest)) = digits.split_last() else {
-        return false;
-    };
-    let sum: u32 = rest.iter().zip((2..=10).rev()).map(|(d, w)| u32::from(*d) * w).sum();
-    let expected = (11 - sum % 11) % 11;
-    let varied = rest.iter().any(|d| Some(d) != rest.first());
-    rest.len() == 9 && varied && expected == u32::from(*check)
+    number::<10>(text).is_some_and(|digits| {
+        weighted(&digits, &[10, 9, 8, 7, 6, 5, 4, 3, 2, 1]).is_multiple_of(11)
+            && is_varied(&digits[..9])
+    })
 }
 
 /// The multiplication of the dihedral group D5.
@@ -92,23 +87,16 @@ pub(super) fn dni_es(text: &[u8]) -> bool {
 
 /// Two letters, six digits, A to D; some letters and pairs are never used.
 pub(super) fn nino_uk(text: &[u8]) -> bool {
-    let compact: smallvec::SmallVec<[u8; 9]> = text
-        .iter()
-        .filter(|b| !matches!(b, b' ' | b'-'))
-        .map(u8::to_ascii_uppercase)
-        .take(10)
-        .collect();
-    let [a, b, middle @ .., last] = compact.as_slice() else {
+    let Some([a, b, middle @ .., last]) = characters::<9>(text) else {
         return false;
     };
     let letter =
-        |b: &u8| b.is_ascii_uppercase() && !matches!(b, b'D' | b'F' | b'I' | b'Q' | b'U' | b'V');
-    let unused = matches!(&[*a, *b], b"BG" | b"GB" | b"KN" | b"NK" | b"NT" | b"TN" | b"ZZ");
+        |b: u8| b.is_ascii_uppercase() && !matches!(b, b'D' | b'F' | b'I' | b'Q' | b'U' | b'V');
+    let unused = matches!(&[a, b], b"BG" | b"GB" | b"KN" | b"NK" | b"NT" | b"TN" | b"ZZ");
     letter(a)
         && letter(b)
-        && *b != b'O'
+        && b != b'O'
         && !unused
-        && middle.len() == 6
         && middle.iter().all(u8::is_ascii_digit)
         && matches!(last, b'A'..=b'D')
 }
