@@ -18,6 +18,8 @@ macro_rules! embed {
 
 const BUILTIN: &[(&str, &str)] = embed![
     "dlp/ai.yaml",
+    "dlp/azure.yaml",
+    "dlp/cloud-regional.yaml",
     "dlp/cloud.yaml",
     "dlp/code.yaml",
     "dlp/command.yaml",
@@ -25,6 +27,7 @@ const BUILTIN: &[(&str, &str)] = embed![
     "dlp/framework.yaml",
     "dlp/generic.yaml",
     "dlp/hash.yaml",
+    "dlp/hosting.yaml",
     "dlp/observability.yaml",
     "dlp/password.yaml",
     "dlp/private-key.yaml",
