@@ -284,6 +284,16 @@ impl RuleSet {
         Self::build(rest.cloned().collect()).unwrap_or_default()
     }
 
+    /// The set with every rule at level 1 and on every surface, to see which rules took no part.
+    pub(crate) fn loosened(&self) -> Self {
+        let loose = |rule: &Rule| {
+            let def = RuleDef { paranoia: 1, ..rule.def.clone() };
+            Rule { def, surfaces: SurfaceSet::ALL, ..rule.clone() }
+        };
+        // the very literals of this set
+        Self::build(self.rules.iter().map(loose).collect()).unwrap_or_default()
+    }
+
     pub(crate) fn filter(&self) -> &Filter {
         &self.filter
     }
