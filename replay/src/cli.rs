@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::error::Error;
 use crate::output::Outcome;
-use crate::{judge, reference, scan, show, test};
+use crate::{explain, judge, reference, scan, show, test};
 
 /// Read captures of MCP traffic and try rules on them.
 ///
@@ -22,6 +22,7 @@ enum Verb {
     Show(Box<show::Show>),
     Scan(Box<scan::Scan>),
     Judge(judge::Judge),
+    Explain(Box<explain::Explain>),
     Test(Test),
     #[command(hide = true)]
     Reference(reference::Reference),
@@ -49,6 +50,7 @@ impl Cli {
             Verb::Show(verb) => verb.run(),
             Verb::Scan(verb) => verb.run(),
             Verb::Judge(verb) => verb.run(),
+            Verb::Explain(verb) => verb.run(),
             Verb::Test(Test { what: Tested::Rules(verb) }) => verb.run(),
             Verb::Reference(verb) => verb.run(),
         }

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::output::{Out, Outcome, Progress, table_width, to_compact};
 use crate::rulefiles;
 
-mod case;
+pub(crate) mod case;
 mod wrap;
 
 use case::{Bench, Case, Judged};

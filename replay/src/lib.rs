@@ -11,6 +11,7 @@
 
 pub mod cli;
 mod error;
+mod explain;
 mod judge;
 pub mod output;
 mod reference;

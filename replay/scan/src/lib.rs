@@ -25,6 +25,7 @@
 //! What this crate is not: it writes nothing and talks to no network.
 #![forbid(unsafe_code)]
 
+pub mod explain;
 mod judge;
 mod render;
 mod report;
@@ -39,9 +40,11 @@ use std::path::Path;
 use capture::{CaptureError, Query, Record};
 use inspect::{Policy, Preset, RuleSet};
 
+pub use explain::Explanation;
 pub use judge::{Found, Judge, Judged};
 pub use report::{ActionChange, JudgedWith, Reason, Report, RuleDiff, Sample, Unjudged, What};
-pub use rows::Rows;
+pub use rows::{Rows, find};
+pub use sets::root_of;
 
 /// The rules that judge.
 #[derive(Clone, Copy, Debug)]
@@ -129,7 +132,7 @@ pub enum ScanError {
 }
 
 /// The columns a verdict needs; the others are not read.
-const COLUMNS: [&str; 18] = [
+const COLUMNS: [&str; 20] = [
     "writer_id",
     "seq",
     "ts",
@@ -144,6 +147,8 @@ const COLUMNS: [&str; 18] = [
     "redaction_state",
     "redactions",
     "action",
+    "scan_context",
+    "scan_now",
     "would_be",
     "rule_ids",
     "ruleset_digest",
