@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::error::Error;
 use crate::output::Outcome;
-use crate::{explain, judge, reference, scan, show, test};
+use crate::{explain, judge, label, reference, scan, show, test};
 
 /// Read captures of MCP traffic and try rules on them.
 ///
@@ -23,6 +23,7 @@ enum Verb {
     Scan(Box<scan::Scan>),
     Judge(judge::Judge),
     Explain(Box<explain::Explain>),
+    Label(label::LabelVerb),
     Test(Test),
     #[command(hide = true)]
     Reference(reference::Reference),
@@ -51,6 +52,7 @@ impl Cli {
             Verb::Scan(verb) => verb.run(),
             Verb::Judge(verb) => verb.run(),
             Verb::Explain(verb) => verb.run(),
+            Verb::Label(verb) => verb.run(),
             Verb::Test(Test { what: Tested::Rules(verb) }) => verb.run(),
             Verb::Reference(verb) => verb.run(),
         }

@@ -13,6 +13,7 @@ pub mod cli;
 mod error;
 mod explain;
 mod judge;
+mod label;
 pub mod output;
 mod reference;
 mod rulefiles;

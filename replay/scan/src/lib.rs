@@ -27,6 +27,7 @@
 
 pub mod explain;
 mod judge;
+mod labelled;
 mod render;
 mod report;
 mod rows;
@@ -37,11 +38,12 @@ pub mod text;
 use std::fmt;
 use std::path::Path;
 
-use capture::{CaptureError, Query, Record};
+use capture::{CaptureError, Labels, Query, Record};
 use inspect::{Policy, Preset, RuleSet};
 
 pub use explain::Explanation;
 pub use judge::{Found, Judge, Judged};
+pub use labelled::{LabelReport, Labelled};
 pub use report::{ActionChange, JudgedWith, Reason, Report, RuleDiff, Sample, Unjudged, What};
 pub use rows::{Rows, find};
 pub use sets::root_of;
@@ -181,6 +183,10 @@ pub fn scan_rows(
 ) -> Report {
     let mut judge = Judge::new(path, rules, options);
     let mut tally = tally::Tally::new(judge.judged_with(), options.samples_per_rule);
+    match Labels::read(root_of(path)) {
+        Ok(labels) => tally.labels(labels),
+        Err(error) => tally.error(error.to_string()),
+    }
     for (n, row) in (1..).zip(rows) {
         match row {
             Ok(row) => tally.row(&row, judge.judge(&row)),
