@@ -1,5 +1,6 @@
 //! What only its maker reads is never edited: `requestState`, cursors, task ids, progress tokens, whatever stands in
 //! them, in whatever disguise, and even when the same secret is redacted beside them.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use inspect::{
     Direction, ParseLimits, Parser, Policy, RuleFile, RuleSet, Scanner, Subject, Verdict, redact,

@@ -16,12 +16,15 @@ const MAX_ORIGIN: usize = 12;
 /// Bytes of a secret by which its beginning is known at the end of what was cut.
 const START: usize = 8;
 
+/// A text of the message, and what part of it.
+type Origin = (u32, Range<usize>);
+
 /// Part of a text.
 #[derive(Clone, Debug, Default)]
 pub struct Excerpt {
     text: String,
     /// For each character: where it begins, and what it stands for in which text of the message.
-    origins: Vec<(usize, Option<(u32, Range<usize>)>)>,
+    origins: Vec<(usize, Option<Origin>)>,
     hidden: Vec<Range<usize>>,
     cut: bool,
 }
@@ -88,7 +91,7 @@ impl Excerpt {
 }
 
 /// What part of a text stands for in the message; `None` when it is in none of its texts.
-fn origin(piece: &Piece<'_>, mut range: Range<usize>) -> Option<(u32, Range<usize>)> {
+fn origin(piece: &Piece<'_>, mut range: Range<usize>) -> Option<Origin> {
     match piece.back {
         Back::Same => {}
         Back::Chain(chain) => {
@@ -107,7 +110,7 @@ fn origin(piece: &Piece<'_>, mut range: Range<usize>) -> Option<(u32, Range<usiz
 /// The secrets of a message: where they stand in its own texts, and what they read as, in every form they went through.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Secrets {
-    places: Vec<(u32, Range<usize>)>,
+    places: Vec<Origin>,
     values: BTreeSet<String>,
     too_many: bool,
 }

@@ -101,7 +101,7 @@ impl<'a> Judge<'a> {
     /// # Errors
     /// The reason. Whatever the row holds, this never fails otherwise.
     pub fn judge(&mut self, row: &Record) -> Result<Judged, Reason> {
-        self.with(row, |scanner, seen| verdict(scanner, seen))
+        self.with(row, verdict)
     }
 
     /// Judges one row the same way and tells how: every reading, match, score and reason.
