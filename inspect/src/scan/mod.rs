@@ -188,7 +188,7 @@ impl Scanner {
         let everyone = Subject { paranoia: 4, ..*subject };
         self.run(&rules.loosened(), message, &everyone, before.as_mut(), Some(&mut all));
         trace.also(all, rules, subject);
-        trace.settle(message, subject);
+        trace.settle(rules, message, subject);
         (scan, trace)
     }
 

@@ -299,7 +299,7 @@ impl Trace {
     }
 
     /// Tells where each text stands, and marks what is to be hidden.
-    pub(super) fn settle(&mut self, message: &Message<'_>, subject: &Subject<'_>) {
+    pub(super) fn settle(&mut self, rules: &RuleSet, message: &Message<'_>, subject: &Subject<'_>) {
         let nodes = message.nodes();
         let mut order: Vec<usize> = (0..self.readings.len()).collect();
         order.sort_by_key(|at| self.readings.get(*at).map(|reading| reading.node));
@@ -322,6 +322,14 @@ impl Trace {
         }
         for one in &mut self.matches {
             let Some(reading) = self.readings.get_mut(one.reading) else { continue };
+            // a rule kept out by its level may not look there either
+            let (surface, way) = (reading.surface, subject.direction);
+            if matches!(one.outcome, Outcome::Rejected(Check::Paranoia, _))
+                && !rules.rule(one.rule).surfaces().has(surface, way)
+            {
+                let saw = format!("does not look at `{surface}` {way}");
+                one.outcome = Outcome::Rejected(Check::Surface, saw);
+            }
             secrets.hide(&mut one.text, reading.view);
             if one.is_secret {
                 reading.text.hide(&one.secret, 0);
