@@ -1,6 +1,6 @@
 //! Findings → sums of points in windows. One weak sign says little; several close together say much.
 
-use crate::compile::RuleSet;
+use crate::compile::{RuleIx, RuleSet};
 use crate::rule::Class;
 use crate::scan::Finding;
 use crate::surface::Surface;
@@ -48,14 +48,47 @@ pub(crate) fn points(finding: &Finding, thresholds: Thresholds) -> u32 {
     if finding.score >= thresholds.flag { half.max(thresholds.flag) } else { half }
 }
 
-/// For each finding: the highest sum of a window it is in. Findings of one rule count once in a window; those that
-/// `counts` leaves out have 0. Windows are within one surface, in tool definitions within one tool.
+/// Findings that add up, being close to each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// The surface they are on; of tool definitions, all of one tool are one.
+    pub surface: Surface,
+    /// Its findings, by their index, and what each adds: of those of one rule only the greatest adds anything.
+    pub points: Vec<(usize, u32)>,
+    /// What they come to.
+    pub sum: u32,
+    /// The sum that makes a flag.
+    pub flag: u32,
+    /// The sum that blocks.
+    pub block: u32,
+}
+
+/// For each finding: the highest sum of a window it is in; 0 for those that `counts` leaves out.
 pub(crate) fn sums(
     rules: &RuleSet,
     policy: &Policy,
     findings: &[Finding],
     counts: impl Fn(&Finding) -> bool,
 ) -> Vec<u32> {
+    let mut best = vec![0_u32; findings.len()];
+    for window in windows(rules, policy, findings, counts) {
+        for (index, _) in window.points {
+            if let Some(best) = best.get_mut(index) {
+                *best = window.sum.max(*best);
+            }
+        }
+    }
+    best
+}
+
+/// The windows that findings add up in. Findings of one rule count once in a window; those that `counts` leaves out are
+/// in none. Windows are within one surface, in tool definitions within one tool.
+pub(crate) fn windows(
+    rules: &RuleSet,
+    policy: &Policy,
+    findings: &[Finding],
+    counts: impl Fn(&Finding) -> bool,
+) -> Vec<Window> {
     let mut groups: BTreeMap<(Surface, &str), Vec<usize>> = BTreeMap::new();
     for (index, finding) in findings.iter().enumerate() {
         if is_summed(rules.rule(finding.rule).class()) && counts(finding) {
@@ -65,10 +98,10 @@ pub(crate) fn sums(
     let start = |index: usize| {
         findings.get(index).and_then(|f| f.spans.first()).map_or(0, |span| span.start)
     };
-    let mut best = vec![0_u32; findings.len()];
-    let mut in_window = HashMap::new();
-    for mut group in groups.into_values() {
+    let mut windows = Vec::new();
+    for ((surface, _), mut group) in groups {
         group.sort_by_key(|index| start(*index));
+        let thresholds = Thresholds::of(policy, surface);
         let mut reached = 0;
         for (at, first) in group.iter().enumerate() {
             let rest = group.get(at..).unwrap_or(&[]);
@@ -78,22 +111,35 @@ pub(crate) fn sums(
                 continue;
             }
             reached = at + len;
-            let window = rest.get(..len).unwrap_or(&[]);
-            in_window.clear();
-            for finding in window.iter().filter_map(|index| findings.get(*index)) {
-                let points = points(finding, Thresholds::of(policy, finding.surface));
-                let most = in_window.entry(finding.rule).or_insert(0);
-                *most = points.max(*most);
-            }
-            let sum = in_window.values().fold(0_u32, |sum, points| sum.saturating_add(*points));
-            for index in window {
-                if let Some(best) = best.get_mut(*index) {
-                    *best = sum.max(*best);
-                }
-            }
+            let points = counted(findings, rest.get(..len).unwrap_or(&[]), thresholds);
+            let sum = points.iter().fold(0_u32, |sum, (_, points)| sum.saturating_add(*points));
+            let Thresholds { flag, block } = thresholds;
+            windows.push(Window { surface, points, sum, flag, block });
         }
     }
-    best
+    windows
+}
+
+/// What each finding of a window adds: the first of a rule's greatest all of its points, the others nothing.
+fn counted(findings: &[Finding], window: &[usize], at: Thresholds) -> Vec<(usize, u32)> {
+    let mut most: HashMap<RuleIx, (usize, u32)> = HashMap::new();
+    let mut counted = Vec::with_capacity(window.len());
+    for index in window {
+        let Some(finding) = findings.get(*index) else { continue };
+        let points = points(finding, at);
+        counted.push((*index, 0));
+        let place = counted.len() - 1;
+        let best = most.entry(finding.rule).or_insert((place, 0));
+        if points > best.1 {
+            *best = (place, points);
+        }
+    }
+    for (place, points) in most.into_values() {
+        if let Some((_, slot)) = counted.get_mut(place) {
+            *slot = points;
+        }
+    }
+    counted
 }
 
 /// What findings may add up with: those of one surface; in tool definitions those of the same tool.

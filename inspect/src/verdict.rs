@@ -5,7 +5,7 @@ use crate::edit::{self, Edit};
 use crate::mask::MaskKey;
 use crate::rule::{Action, Class, Confidence, Severity, words};
 use crate::scan::{Finding, Part, Scan, Standing, Subject};
-use crate::score::{self, Thresholds};
+use crate::score::{self, Thresholds, Window};
 use crate::suppress::Suppression;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -100,7 +100,7 @@ impl Verdict {
         }
         let ask = |sums: &[u32]| -> Vec<Action> {
             let each = findings.iter().zip(sums);
-            each.map(|(finding, sum)| asked(rules.rule(finding.rule), policy, finding, *sum))
+            each.map(|(finding, sum)| asked(rules.rule(finding.rule), policy, finding, *sum).0)
                 .collect()
         };
         let most = |asked: &[Action], standing: &[Standing]| {
@@ -159,6 +159,36 @@ impl Verdict {
         edit::plan(rules, self.mask.as_ref(), hidden, raw)
     }
 
+    /// How this verdict came about, by the same steps; `policy` is the one it was decided by.
+    #[must_use]
+    pub fn reasons(&self, rules: &RuleSet, policy: &Policy) -> Reasons {
+        let windows = |standing: &[Standing]| {
+            score::windows(rules, policy, &self.findings, |f| standing.contains(&f.standing))
+        };
+        let best = |windows: &[Window], at: usize| {
+            let of = windows.iter().filter(|w| w.points.iter().any(|(index, _)| *index == at));
+            of.map(|window| window.sum).max().unwrap_or(0)
+        };
+        let enforced = windows(&[Standing::Enforced]);
+        let with_shadows = windows(&[Standing::Enforced, Standing::Shadow]);
+        let each = self.findings.iter().enumerate();
+        let why = each.map(|(at, finding)| {
+            let sum = match finding.standing {
+                Standing::Shadow => best(&with_shadows, at),
+                _ => best(&enforced, at),
+            };
+            asked(rules.rule(finding.rule), policy, finding, sum).1
+        });
+        let why = why.collect();
+        let points = self.findings.iter().map(|finding| {
+            match score::is_summed(rules.rule(finding.rule).class()) {
+                true => score::points(finding, Thresholds::of(policy, finding.surface)),
+                false => finding.score,
+            }
+        });
+        Reasons { why, points: points.collect(), windows: with_shadows }
+    }
+
     /// The ids of the rules that found something, sorted, with repeats: one for each finding.
     #[must_use]
     pub fn rule_ids<'r>(&self, rules: &'r RuleSet) -> Vec<&'r str> {
@@ -168,21 +198,64 @@ impl Verdict {
     }
 }
 
-/// What a finding asks for under a policy, given the sum of its window.
-fn asked(rule: &Rule, policy: &Policy, finding: &Finding, sum: u32) -> Action {
-    if finding.standing == Standing::Suppressed || rule.action() == Action::Allow {
-        return Action::Allow;
+/// Why a finding asks for what it asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// A suppression says that it is no harm.
+    Suppressed,
+    /// The rule's own action.
+    Rule,
+    /// `strict` blocks secrets of high severity.
+    Strict,
+    /// It begins in a message that was forwarded, so that only the rest can be withheld.
+    Forwarded,
+    /// The sum of its window.
+    Sum,
+    /// The sum of its window, less what the rule's own action keeps it from.
+    FlagAtMost,
+    /// A rule that blocks, quoted: a flag, or what the sum says.
+    Quoted,
+}
+
+words!(Why {
+    Suppressed = "suppressed",
+    Rule = "rule",
+    Strict = "strict",
+    Forwarded = "forwarded",
+    Sum = "sum",
+    FlagAtMost = "flag_at_most",
+    Quoted = "quoted",
+});
+
+/// How a verdict came about: see [`Verdict::reasons`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reasons {
+    /// For each finding, in their order, why it asks for what it does.
+    pub why: Vec<Why>,
+    /// What each finding adds to a sum, halved when it is quoted; its own points when it adds to none.
+    pub points: Vec<u32>,
+    /// The windows of what is enforced; when a shadow rule found something, of shadow rules too.
+    pub windows: Vec<Window>,
+}
+
+/// What a finding asks for under a policy, given the sum of its window, and why.
+fn asked(rule: &Rule, policy: &Policy, finding: &Finding, sum: u32) -> (Action, Why) {
+    if finding.standing == Standing::Suppressed {
+        return (Action::Allow, Why::Suppressed);
+    }
+    if rule.action() == Action::Allow {
+        return (Action::Allow, Why::Rule);
     }
     if !score::is_summed(rule.class()) {
         let strict = policy.preset == Preset::Strict && rule.class() == Class::Secret;
         return match rule.action() {
-            _ if strict && rule.severity() >= Severity::High => Action::Block,
+            _ if strict && rule.severity() >= Severity::High => (Action::Block, Why::Strict),
             // what was forwarded can't be hidden any more
             Action::Redact if finding.part == Part::Earlier => match rule.confidence() {
-                Confidence::High => Action::Block,
-                _ => Action::Flag,
+                Confidence::High => (Action::Block, Why::Forwarded),
+                _ => (Action::Flag, Why::Forwarded),
             },
-            action => action,
+            action => (action, Why::Rule),
         };
     }
     let thresholds = Thresholds::of(policy, finding.surface);
@@ -193,14 +266,16 @@ fn asked(rule: &Rule, policy: &Policy, finding: &Finding, sum: u32) -> Action {
     };
     match rule.def().action {
         Some(Action::Block) if score::points(finding, thresholds) < finding.score => {
-            by_sum.max(Action::Flag)
+            (by_sum.max(Action::Flag), Why::Quoted)
         }
-        Some(Action::Block) => Action::Block,
-        Some(Action::Redact) => by_sum.max(Action::Redact),
+        Some(Action::Block) => (Action::Block, Why::Rule),
+        Some(Action::Redact) if by_sum <= Action::Redact => (Action::Redact, Why::Rule),
         // a signal that adds nothing flags by itself, under every preset
-        Some(Action::Flag) if rule.score() == 0 => Action::Flag,
-        Some(Action::Flag) if policy.preset != Preset::Strict => by_sum.min(Action::Flag),
-        _ => by_sum,
+        Some(Action::Flag) if rule.score() == 0 => (Action::Flag, Why::Rule),
+        Some(Action::Flag) if policy.preset != Preset::Strict && by_sum > Action::Flag => {
+            (Action::Flag, Why::FlagAtMost)
+        }
+        _ => (by_sum, Why::Sum),
     }
 }
 

@@ -140,7 +140,7 @@ pub struct Inspect {
     pub builtin: bool,
     /// Signed sets of rules that are installed beside them.
     pub packs: Packs,
-    /// What happens to a message that cannot be inspected.
+    /// What happens to a message that was inspected in part, a limit of the scan being reached.
     pub on_error: OnError,
     /// The most text of one message that is scanned.
     pub budget: Size,
@@ -161,13 +161,13 @@ pub struct Inspect {
     pub mask_key: Option<Secret>,
 }
 
-/// What happens to a message that cannot be inspected.
+/// What happens to a message that was inspected in part, a limit of the scan being reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnError {
     /// It is denied.
     Block,
-    /// It passes unseen, and is counted.
+    /// It passes, is flagged, and recorded as truncated; what was found is acted upon.
     Allow,
 }
 

@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::error::Error;
 use crate::output::Outcome;
-use crate::{catalogue, import, judge, lint, reference, scan, show, test};
+use crate::{catalogue, explain, import, judge, label, lint, reference, scan, show, test};
 
 /// Read captures of MCP traffic and try rules on them.
 ///
@@ -22,6 +22,8 @@ enum Verb {
     Show(Box<show::Show>),
     Scan(Box<scan::Scan>),
     Judge(judge::Judge),
+    Explain(Box<explain::Explain>),
+    Label(label::LabelVerb),
     Test(Test),
     Lint(lint::Lint),
     Import(import::Import),
@@ -52,6 +54,8 @@ impl Cli {
             Verb::Show(verb) => verb.run(),
             Verb::Scan(verb) => verb.run(),
             Verb::Judge(verb) => verb.run(),
+            Verb::Explain(verb) => verb.run(),
+            Verb::Label(verb) => verb.run(),
             Verb::Test(Test { what: Tested::Rules(verb) }) => verb.run(),
             Verb::Lint(verb) => verb.run(),
             Verb::Import(verb) => verb.run(),

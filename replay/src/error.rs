@@ -12,6 +12,9 @@ pub enum Error {
     /// A capture cannot be read.
     #[error(transparent)]
     Scan(#[from] ::scan::ScanError),
+    /// Labels cannot be read or written.
+    #[error(transparent)]
+    Capture(#[from] capture::CaptureError),
     /// Rule files do not compile; every error is told.
     #[error("the rules do not compile\n{0}")]
     Rules(String),

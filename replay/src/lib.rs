@@ -12,8 +12,10 @@
 mod catalogue;
 pub mod cli;
 mod error;
+mod explain;
 mod import;
 mod judge;
+mod label;
 mod lint;
 pub mod output;
 mod reference;

@@ -335,6 +335,20 @@ async fn what_is_not_seen_whole_is_denied_by_name_unless_the_configuration_lets_
 }
 
 #[tokio::test]
+async fn what_passes_without_being_seen_whole_is_flagged() {
+    let server = answering(text(&"calm words ".repeat(1000))).await;
+    let gateway =
+        Gateway::configured(&server.url, "inspect: { on_error: allow, budget: 4KiB }\n").await;
+    let answer = Client::new(&gateway.url).post(&call(1, "read", json!({}))).await.json().await;
+    assert!(answer["result"].is_object(), "{answer}");
+    let capture = gateway.capture.clone();
+    let _dir = gateway.stop().await;
+    let rows = rows(&capture);
+    let row = rows.iter().find(|row| row.truncated).unwrap();
+    assert_eq!((row.action.as_deref(), row.would_be.as_deref()), (Some("flag"), Some("allow")));
+}
+
+#[tokio::test]
 async fn an_answer_nobody_asked_for_is_judged_by_what_it_looks_like() {
     let mut server = FakeServer::by_hand().await;
     let gateway = Gateway::before(&server.url).await;

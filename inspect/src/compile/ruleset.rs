@@ -195,7 +195,7 @@ impl Rule {
 }
 
 /// Rules compiled once, shared by every worker. Rules are sorted by id, whatever the order of files.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RuleSet {
     rules: Vec<Rule>,
     filter: Filter,
@@ -206,6 +206,13 @@ pub struct RuleSet {
     sets: Vec<SetDef>,
     digest: String,
     source: String,
+}
+
+/// The digest and a count: all rules are megabytes.
+impl std::fmt::Debug for RuleSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RuleSet({} rules, {})", self.rules.len(), self.digest)
+    }
 }
 
 impl Default for RuleSet {
@@ -307,6 +314,16 @@ impl RuleSet {
         let rest = self.rules.iter().filter(|rule| !ids.contains(&rule.id()));
         // fewer literals than this set has, so the filter can be built
         Self::build(rest.cloned().collect(), Vec::new()).unwrap_or_default()
+    }
+
+    /// The set with every rule at level 1 and on every surface, to see which rules took no part.
+    pub(crate) fn loosened(&self) -> Self {
+        let loose = |rule: &Rule| {
+            let def = RuleDef { paranoia: 1, ..rule.def.clone() };
+            Rule { def, surfaces: SurfaceSet::ALL, ..rule.clone() }
+        };
+        // the very literals of this set
+        Self::build(self.rules.iter().map(loose).collect(), self.sets.clone()).unwrap_or_default()
     }
 
     pub(crate) fn filter(&self) -> &Filter {

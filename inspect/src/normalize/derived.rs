@@ -9,6 +9,8 @@ pub(crate) struct Derived {
     parts: Vec<Part>,
     /// Whether a limit left part of the source out.
     pub(crate) partial: bool,
+    /// What was done to the source, for people.
+    pub(crate) how: &'static str,
 }
 
 /// What one stretch of the text stands for. Parts follow each other in the text, though not always in the source.

@@ -27,6 +27,17 @@ impl LetterGame {
     pub(crate) const ALL: [Self; 5] =
         [Self::Figures, Self::Rotated, Self::Reversed, Self::Scrambled, Self::Morse];
 
+    /// What undoing it does.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Figures => "figures as letters",
+            Self::Rotated => "letters rotated by 13",
+            Self::Reversed => "letters in reverse",
+            Self::Scrambled => "scrambled words in order",
+            Self::Morse => "Morse code read",
+        }
+    }
+
     /// The text with the game undone; `None` when it cannot have been played.
     pub(crate) fn undo(self, text: &str) -> Option<Derived> {
         match self {

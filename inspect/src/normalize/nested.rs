@@ -123,6 +123,7 @@ impl Walk<'_> {
 /// Undoes the escapes of a JSON string that was checked.
 fn unescape(text: &str, range: Range<usize>) -> Derived {
     let mut out = Derived::default();
+    out.how = "value of JSON in it";
     let mut at = range.start;
     while at < range.end {
         let rest = text.get(at..range.end).unwrap_or("");

@@ -53,6 +53,9 @@ impl Pass<'_, '_, '_> {
     /// A text that is in no arena: its own filter pass, then the slow rules. What was put together from several texts
     /// is left to rules that are sure of themselves.
     pub(super) fn piece_alone(&mut self, piece: &Piece<'_>, whole: bool) {
+        if let Some(trace) = self.trace.as_deref_mut() {
+            trace.reading(self.rules, piece);
+        }
         self.memory.regions.clear();
         self.memory.last.fill(0);
         let rules = self.rules;

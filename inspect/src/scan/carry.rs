@@ -22,6 +22,14 @@ impl Carry {
         Self::default()
     }
 
+    /// What a stream's last text ended in, as a record tells it.
+    #[must_use]
+    pub fn of_stream(tail: &str) -> Self {
+        let mut carry = Self::new();
+        carry.remember(&Where::Stream, tail);
+        carry
+    }
+
     /// What is remembered of a text.
     pub(super) fn tail(&self, place: &Where<'_>) -> Option<&str> {
         let key = place.key();

@@ -80,6 +80,9 @@ impl Pass<'_, '_, '_> {
             self.truncated = true;
             return;
         }
+        if self.trace.is_some() {
+            self.tell_echo(ix, node, &range);
+        }
         self.memory.found.push(Found {
             rule: ix,
             places: SmallVec::from_elem((node, range), 1),

@@ -63,6 +63,21 @@ impl Joined {
         self.push(end, Of::Text { node, from: text.len() - end.len() });
     }
 
+    /// The text that a byte of the whole stands in, and where; `None` when it is in none of this message.
+    pub(super) fn origin(&self, at: usize) -> Option<(u32, usize)> {
+        let part = self.parts.get(self.parts.partition_point(|part| part.range.end <= at))?;
+        match part.of {
+            Of::Text { node, from } => Some((node, from + at.checked_sub(part.range.start)?)),
+            Of::Earlier | Of::Gap => None,
+        }
+    }
+
+    /// How many bytes of the whole stand in an earlier message.
+    pub(super) fn earlier(&self) -> usize {
+        let earlier = self.parts.iter().filter(|part| part.of == Of::Earlier);
+        earlier.map(|part| part.range.len()).sum()
+    }
+
     /// The texts that part of the whole stands in; `None` unless it takes two or more.
     pub(super) fn places(&self, range: &Range<usize>) -> Option<(Places, Part)> {
         let first = self.parts.partition_point(|part| part.range.end <= range.start);

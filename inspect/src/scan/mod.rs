@@ -6,18 +6,25 @@
 mod alone;
 mod carry;
 mod echoes;
+mod excerpt;
 mod exempt;
+#[cfg(test)]
+mod explain_tests;
 mod joins;
 mod pass;
 mod place;
 mod quote;
 mod regions;
+mod tell;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod verify;
 mod views;
 
 pub use carry::Carry;
+pub use excerpt::Excerpt;
+pub use trace::{Check, Match, Outcome, Reading, Trace};
 
 use pass::{Memory, Pass, Place};
 
@@ -156,7 +163,48 @@ impl Scanner {
         subject: &Subject<'_>,
         carry: Option<&mut Carry>,
     ) -> Scan {
+        self.run(rules, message, subject, carry, None)
+    }
+
+    /// The same, told step by step: each reading of up to `bytes` bytes, each match of each rule, and why those that are
+    /// no findings are none. What rules would have matched that took no part (their level, the direction) is told too.
+    /// Of the rule asked for, each reading says whether a literal that opens texts for it stands there.
+    ///
+    /// For people and their questions: it takes several times as long as a scan, and much more memory.
+    pub fn explain(
+        &mut self,
+        rules: &RuleSet,
+        message: &Message<'_>,
+        subject: &Subject<'_>,
+        mut carry: Option<&mut Carry>,
+        bytes: usize,
+        asked: Option<RuleIx>,
+    ) -> (Scan, Trace) {
+        let mut trace = Trace::new(bytes, asked);
+        let mut before = carry.as_deref().cloned();
+        let scan = self.run(rules, message, subject, carry.take(), Some(&mut trace));
+        // once more with every rule, to see who was kept out
+        let mut all = Trace::new(bytes, asked);
+        let everyone = Subject { paranoia: 4, ..*subject };
+        self.run(&rules.loosened(), message, &everyone, before.as_mut(), Some(&mut all));
+        trace.also(all, rules, subject);
+        trace.settle(rules, message, subject);
+        (scan, trace)
+    }
+
+    fn run(
+        &mut self,
+        rules: &RuleSet,
+        message: &Message<'_>,
+        subject: &Subject<'_>,
+        carry: Option<&mut Carry>,
+        trace: Option<&mut Trace>,
+    ) -> Scan {
         let mut pass = Pass::new(&mut self.memory, rules, subject, Place::In(message));
+        pass.trace = trace;
+        if let Some(trace) = pass.trace.as_deref_mut() {
+            trace.texts(rules, message);
+        }
         pass.texts(message);
         if message.has_long_numbers() {
             pass.numbers(message);
@@ -164,6 +212,9 @@ impl Scanner {
         pass.views(message);
         pass.joins(message, carry);
         pass.echoes(message);
+        if let Some(trace) = pass.trace.as_deref_mut() {
+            trace.link(&pass.memory.found);
+        }
         pass.finish(message)
     }
 

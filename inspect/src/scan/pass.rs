@@ -2,6 +2,7 @@
 
 use super::joins::Joined;
 use super::regions::{self, Region};
+use super::trace::Trace;
 use super::verify::{Back, Piece};
 use super::{Direction, MAX_FINDINGS, Part, Subject};
 use crate::compile::{Gate, Role, RuleIx, RuleSet};
@@ -115,6 +116,8 @@ pub(super) struct Pass<'p, 'm, 'a> {
     pub(super) worded: Option<(u32, RuleIx, bool)>,
     /// How often the walk along the path may begin anew.
     pub(super) rewinds: u32,
+    /// Who looks on; nobody on live traffic.
+    pub(super) trace: Option<&'p mut Trace>,
 }
 
 impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
@@ -147,6 +150,7 @@ impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
             media: None,
             worded: None,
             rewinds: 64,
+            trace: None,
         };
         let mut slow = std::mem::take(&mut pass.memory.slow);
         slow.clear();

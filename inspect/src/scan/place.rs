@@ -6,6 +6,7 @@ use crate::compile::{RuleIx, RuleSet};
 use crate::cursor::{Escapes, Tokens};
 use crate::message::{Message, ValueKind};
 use smallvec::SmallVec;
+use std::cmp::Ordering;
 use std::ops::Range;
 
 impl Pass<'_, '_, '_> {
@@ -21,10 +22,7 @@ impl Pass<'_, '_, '_> {
         if found.is_empty() {
             return Scan { findings: Vec::new(), truncated };
         }
-        found.sort_by(|a, b| {
-            let key = |f: &Found| f.places.first().map(|(node, r)| (*node, r.start, r.end));
-            key(a).cmp(&key(b)).then(a.rule.cmp(&b.rule))
-        });
+        found.sort_by(by_place);
         // all places in the order of the message, each with the finding it belongs to
         let mut places: Vec<(u32, Range<usize>, usize, usize)> = Vec::with_capacity(found.len());
         for (index, one) in found.iter().enumerate() {
@@ -81,6 +79,12 @@ impl Pass<'_, '_, '_> {
         findings.sort_by_key(|finding| (finding.spans.first().copied(), finding.rule));
         Scan { findings, truncated: self.truncated }
     }
+}
+
+/// The order of findings: that of the document.
+pub(super) fn by_place(a: &Found, b: &Found) -> Ordering {
+    let key = |f: &Found| f.places.first().map(|(node, r)| (*node, r.start, r.end));
+    key(a).cmp(&key(b)).then(a.rule.cmp(&b.rule))
 }
 
 fn finding(rules: &RuleSet, found: Found, spans: SmallVec<[Span; 1]>) -> Finding {

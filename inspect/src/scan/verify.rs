@@ -61,6 +61,9 @@ impl Pass<'_, '_, '_> {
             || !rule.views.has(piece.view)
             || !self.is_named(piece, ix)
         {
+            if self.trace.is_some() {
+                self.tell_unasked(piece, ix);
+            }
             return;
         }
         let end = end.min(piece.text.len());
@@ -155,8 +158,13 @@ impl Pass<'_, '_, '_> {
                 .and_then(|group| rule.regex.captures_at(text, at)?.get(group).map(|m| m.range()))
                 .unwrap_or_else(|| whole.clone());
             at = whole.end.max(at + 1);
-            if self.holds(ix, piece, &whole, &secret) {
-                self.keep(ix, piece, &whole, secret);
+            let before = self.memory.found.len();
+            let holds = self.holds(ix, piece, &whole, &secret);
+            if holds {
+                self.keep(ix, piece, &whole, secret.clone());
+            }
+            if self.trace.is_some() {
+                self.tell(ix, piece, (&whole, &secret), holds, before);
             }
         }
     }
@@ -180,7 +188,12 @@ impl Pass<'_, '_, '_> {
     }
 
     /// Whether one of the rule's keywords stands near enough to a match, or in the key that names the text.
-    fn has_keyword(&mut self, ix: RuleIx, piece: &Piece<'_>, whole: &Range<usize>) -> bool {
+    pub(super) fn has_keyword(
+        &mut self,
+        ix: RuleIx,
+        piece: &Piece<'_>,
+        whole: &Range<usize>,
+    ) -> bool {
         let rule = self.rules.rule(ix);
         if let Some((id, of, had)) = self.worded
             && rule.def.window.is_none()
@@ -206,7 +219,7 @@ impl Pass<'_, '_, '_> {
         had
     }
 
-    fn is_allowed(
+    pub(super) fn is_allowed(
         &self,
         allow: &Allow,
         piece: &Piece<'_>,
@@ -340,7 +353,7 @@ impl Pass<'_, '_, '_> {
 }
 
 /// The way back from part of a text to the message's own texts; `None` when it says nothing that these don't say.
-fn places(piece: &Piece<'_>, range: &Range<usize>) -> Option<(Places, Part)> {
+pub(super) fn places(piece: &Piece<'_>, range: &Range<usize>) -> Option<(Places, Part)> {
     match piece.back {
         Back::Same => Some((SmallVec::from_elem((piece.node, range.clone()), 1), Part::This)),
         Back::Chain(chain) => {
@@ -375,7 +388,7 @@ fn is_nested_number(text: &[u8], range: &Range<usize>) -> bool {
 }
 
 /// Whether `text` contains `word` (lower case), ASCII case aside.
-fn contains(text: &[u8], word: &[u8]) -> bool {
+pub(super) fn contains(text: &[u8], word: &[u8]) -> bool {
     let Some(first) = word.first() else {
         return true;
     };

@@ -24,6 +24,9 @@ const GAMES_FROM: u8 = 2;
 /// Shortest text worth a game.
 const MIN_GAME: usize = 12;
 
+/// What folding is called.
+const NORMALISED: &str = "normalised";
+
 /// Reasons to read a text again.
 const UNICODE: u8 = 1;
 const ENCODED: u8 = 2;
@@ -133,10 +136,12 @@ impl Pass<'_, '_, '_> {
     fn again(&mut self, piece: &Piece<'_>, text: &str, why: u8, room: &mut usize) {
         let mut chain: Vec<Derived> = Vec::new();
         if why & UNICODE != 0
-            && let Some(folded) = fold(text, Invisible::Drop)
+            && let Some(mut folded) = fold(text, Invisible::Drop)
         {
+            folded.derived.how = NORMALISED;
             let spaced = folded.invisible.then(|| fold(text, Invisible::Space)).flatten();
-            if let Some(spaced) = spaced {
+            if let Some(mut spaced) = spaced {
+                spaced.derived.how = "invisible characters as spaces";
                 self.read(piece, &[&spaced.derived], View::Normalised, room);
             }
             self.read(piece, &[&folded.derived], View::Normalised, room);
@@ -148,8 +153,9 @@ impl Pass<'_, '_, '_> {
         let plain: SmallVec<[&Derived; 2]> = chain.iter().collect();
         let top = chain.last().map_or(text, |derived| derived.text.as_str());
         if why & (SPACED | UNICODE) != 0
-            && let Some(joined) = spaced(top)
+            && let Some(mut joined) = spaced(top)
         {
+            joined.how = "spaced letters joined";
             self.read_on(piece, &plain, &joined, View::Folded, room);
         }
         if why & NESTED != 0 {
@@ -157,7 +163,8 @@ impl Pass<'_, '_, '_> {
         }
         if why & GAME != 0 {
             for game in LetterGame::ALL {
-                if let Some(undone) = game.undo(top) {
+                if let Some(mut undone) = game.undo(top) {
+                    undone.how = game.name();
                     self.read_on(piece, &plain, &undone, View::Folded, room);
                 }
             }
@@ -175,14 +182,17 @@ impl Pass<'_, '_, '_> {
         let deep = self.subject.paranoia >= GAMES_FROM;
         for _ in 0..MAX_DEPTH {
             let top = chain.last().map_or(text, |derived| derived.text.as_str());
-            let Some(derived) = decode(top, deep) else { return };
+            let Some(mut derived) = decode(top, deep) else { return };
+            derived.how = "decoded";
             self.truncated |= derived.partial;
             let odd = derived.text.bytes().any(|b| !(b' '..=b'~').contains(&b) && b != b'\n');
             chain.push(derived);
             self.read_chain(piece, &chain, room);
             if odd
-                && let Some(folded) = chain.last().and_then(|top| fold(&top.text, Invisible::Drop))
+                && let Some(mut folded) =
+                    chain.last().and_then(|top| fold(&top.text, Invisible::Drop))
             {
+                folded.derived.how = NORMALISED;
                 chain.push(folded.derived);
                 self.read_chain(piece, &chain, room);
             }

@@ -35,9 +35,11 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// What is done with the message: by the rules and by the pins.
+    /// What is done with the message: by the rules and by the pins. What was not seen whole, and
+    /// passes all the same (see [`decided`]), is flagged at least.
     pub fn action(&self) -> Action {
-        self.verdict.action.max(self.pins.action)
+        let unseen = if self.truncated { Action::Flag } else { Action::Allow };
+        self.verdict.action.max(self.pins.action).max(unseen)
     }
 
     /// A text out of this message as the record may hold it.

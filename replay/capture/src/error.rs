@@ -61,6 +61,16 @@ pub enum CaptureError {
         /// The digest given.
         digest: String,
     },
+    /// A line of the labels is none; caused by whoever edited the file, or by a crash.
+    #[error("{}:{line}: no label: {detail}", path.display())]
+    BadLabel {
+        /// The file.
+        path: PathBuf,
+        /// Its line, from 1.
+        line: u64,
+        /// What is wrong with it.
+        detail: String,
+    },
     /// A file is larger than its limit allows.
     #[error("{} is larger than {limit} bytes", path.display())]
     TooLarge {

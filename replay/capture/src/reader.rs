@@ -17,6 +17,7 @@ use parquet::file::statistics::Statistics;
 
 use crate::CaptureError;
 use crate::batch::Decoder;
+use crate::disk::FileName;
 use crate::layout::Files;
 use crate::query::Query;
 use crate::record::Record;
@@ -60,6 +61,15 @@ impl Reader {
         dir: impl AsRef<Path>,
     ) -> Result<impl Iterator<Item = Result<PathBuf, CaptureError>>, CaptureError> {
         Files::below(dir.as_ref())
+    }
+
+    /// Whether a finished file may hold the row of this number, by its name; true when the name does not tell.
+    pub fn may_hold(file: &Path, writer: Option<&str>, seq: i64) -> bool {
+        let name = file.file_name().and_then(|name| name.to_str()).and_then(FileName::parse);
+        name.is_none_or(|name| {
+            writer.is_none_or(|writer| writer == name.writer)
+                && (name.first..=name.last).contains(&seq)
+        })
     }
 
     /// The next batch's rows, or `None` when all files are read.

@@ -7,10 +7,11 @@ use capture::{Record, Str};
 use inspect::message::ValueKind;
 use inspect::surface::surface_of;
 use inspect::{
-    Action, Direction, Finding, Kind, Message, ParseLimits, Parser, Part, Policy, Redaction,
+    Action, Carry, Direction, Finding, Kind, Message, ParseLimits, Parser, Part, Policy, Redaction,
     RuleSet, Scan, Scanner, Span, Standing, Subject, Verdict,
 };
 
+use crate::explain::{self, Ask, Explanation};
 use crate::report::{JudgedWith, Reason};
 use crate::sets::{self, Sets};
 use crate::{Options, RulesFrom};
@@ -126,6 +127,23 @@ impl<'a> Judge<'a> {
     /// # Errors
     /// The reason. Whatever the row holds, this never fails otherwise.
     pub fn judge(&mut self, row: &Record) -> Result<Judged, Reason> {
+        self.with(row, verdict)
+    }
+
+    /// Judges one row the same way and tells how: every reading, match, score and reason.
+    ///
+    /// # Errors
+    /// The reason why it cannot be judged.
+    pub fn explain(&mut self, row: &Record, ask: &Ask) -> Result<Explanation, Reason> {
+        self.with(row, |scanner, seen| explain::row(scanner, seen, row, ask))
+    }
+
+    /// Reads a row, its rule set and its policy.
+    fn with<R>(
+        &mut self,
+        row: &Record,
+        look: impl FnOnce(&mut Scanner, &mut Seen<'_, '_>) -> R,
+    ) -> Result<R, Reason> {
         // Only messages that were judged live.
         let kind = row.kind.as_deref().unwrap_or_default();
         if !matches!(kind, "request" | "response" | "notification" | "error") {
@@ -168,12 +186,21 @@ impl<'a> Judge<'a> {
             name: row.name.as_deref(),
             paranoia: policy.paranoia,
             budget: usize::MAX,
-            now: row.ts_us.div_euclid(1_000_000),
+            now: row.scan_now.unwrap_or(row.ts_us).div_euclid(1_000_000),
         };
         let scanner = &mut self.scanner;
         self.parser
             .parse(body, |message| {
-                verdict(scanner, set, &policy, message, &subject, &redactions, &row.rule_ids)
+                let mut seen = Seen {
+                    set,
+                    policy: &policy,
+                    message,
+                    subject: &subject,
+                    redactions: &redactions,
+                    recorded: &row.rule_ids,
+                    carry: carry(row),
+                };
+                look(scanner, &mut seen)
             })
             .map_err(|_| Reason::Unparseable)
     }
@@ -188,7 +215,7 @@ impl<'a> Judge<'a> {
     }
 
     /// One error per rule set or policy that rows named and that cannot be used.
-    pub(crate) fn into_errors(self) -> impl Iterator<Item = String> {
+    pub fn into_errors(self) -> impl Iterator<Item = String> {
         self.sets.into_errors()
     }
 }
@@ -207,61 +234,86 @@ fn policy(options: &Options<'_>, sets: &mut Sets, row: &Record) -> Result<Policy
     })
 }
 
-fn verdict(
-    scanner: &mut Scanner,
-    set: &RuleSet,
-    policy: &Policy,
-    message: &Message<'_>,
-    subject: &Subject<'_>,
-    redactions: &[Redaction],
-    recorded: &[Str],
-) -> Judged {
-    // A placeholder is no text of the sender's: what is found in one does not count. What reaches
-    // into one or touches it (a boundary that was none), or is put together from texts of which one
-    // may have ended otherwise, counts only where the live scan, with the text as it was, found that
-    // rule too.
-    let mut scan = scanner.scan(set, message, subject);
-    let placeholders = Placeholders::new(redactions);
-    let is_joined = |finding: &Finding| finding.spans.len() > 1 && !redactions.is_empty();
-    scan.findings.retain(|finding| match placeholders.overlap(finding) {
-        Overlap::None if !is_joined(finding) => true,
-        Overlap::Within => false,
-        Overlap::None | Overlap::Partly => {
-            let id = set.rule(finding.rule).id();
-            let hidden = redactions.iter().filter(|hidden| hidden.rule == id).count();
-            recorded.iter().filter(|recorded| &***recorded == id).count() > hidden
-        }
-    });
-    let scanned = scan.findings.len();
+/// What a row's message is judged by.
+pub(crate) struct Seen<'s, 'm> {
+    pub(crate) set: &'s RuleSet,
+    pub(crate) policy: &'s Policy,
+    pub(crate) message: &'s Message<'m>,
+    pub(crate) subject: &'s Subject<'s>,
+    pub(crate) redactions: &'s [Redaction],
+    pub(crate) recorded: &'s [Str],
+    pub(crate) carry: Option<Carry>,
+}
 
-    // What the placeholders hide counts, if its rule is still there and still looks there.
-    let hidden =
-        redactions.iter().filter_map(|hidden| hidden_finding(set, message.kind(), subject, hidden));
-    scan.findings.extend(hidden);
+/// What is remembered of the stream before a row, if that was recorded.
+fn carry(row: &Record) -> Option<Carry> {
+    let tail = std::str::from_utf8(row.scan_context.as_deref()?).ok()?;
+    (row.direction.as_deref() == Some("to_client")).then(|| Carry::of_stream(tail))
+}
 
-    let mut found: Vec<Found> = scan
-        .findings
-        .iter()
-        .enumerate()
-        .map(|(at, finding)| Found {
-            rule: set.rule(finding.rule).id().to_owned(),
+/// What a scan found, as it counts for a row.
+pub(crate) struct Settled {
+    pub(crate) findings: Vec<Finding>,
+    /// For each of them its index in the scan; none for those that placeholders hide.
+    pub(crate) scanned: Vec<Option<usize>>,
+}
+
+impl Seen<'_, '_> {
+    /// Takes what a placeholder makes of a finding out, and what placeholders hide in.
+    pub(crate) fn settle(&self, found: Vec<Finding>) -> Settled {
+        // A placeholder is no text of the sender's: what is found in one does not count. What reaches
+        // into one or touches it (a boundary that was none), or is put together from texts of which one
+        // may have ended otherwise, counts only where the live scan, with the text as it was, found that
+        // rule too.
+        let placeholders = Placeholders::new(self.redactions);
+        let is_joined = |finding: &Finding| finding.spans.len() > 1 && !self.redactions.is_empty();
+        let counts = |finding: &Finding| match placeholders.overlap(finding) {
+            Overlap::None if !is_joined(finding) => true,
+            Overlap::Within => false,
+            Overlap::None | Overlap::Partly => {
+                let id = self.set.rule(finding.rule).id();
+                let hidden = self.redactions.iter().filter(|hidden| hidden.rule == id).count();
+                self.recorded.iter().filter(|recorded| &***recorded == id).count() > hidden
+            }
+        };
+        let counting = found.into_iter().enumerate().filter(|(_, finding)| counts(finding));
+        let (mut scanned, mut findings): (Vec<_>, Vec<_>) =
+            counting.map(|(at, finding)| (Some(at), finding)).unzip();
+
+        // What the placeholders hide counts, if its rule is still there and still looks there.
+        let hidden = self.redactions.iter().filter_map(|hidden| {
+            hidden_finding(self.set, self.message.kind(), self.subject, hidden)
+        });
+        findings.extend(hidden);
+        scanned.resize(findings.len(), None);
+        Settled { findings, scanned }
+    }
+}
+
+fn verdict(scanner: &mut Scanner, seen: &mut Seen<'_, '_>) -> Judged {
+    let scan = scanner.scan_after(seen.set, seen.message, seen.subject, seen.carry.as_mut());
+    let settled = seen.settle(scan.findings);
+    let each = settled.findings.iter().zip(&settled.scanned);
+    let mut found: Vec<Found> = each
+        .map(|(finding, scanned)| Found {
+            rule: seen.set.rule(finding.rule).id().to_owned(),
             path: finding.path.clone(),
-            from_redactions: at >= scanned,
+            from_redactions: scanned.is_none(),
         })
         .collect();
     found.sort();
-    let mut hidden: Vec<(String, String)> =
-        redactions.iter().map(|hidden| (hidden.rule.clone(), hidden.path.clone())).collect();
+    let hidden = seen.redactions.iter().map(|hidden| (hidden.rule.clone(), hidden.path.clone()));
+    let mut hidden: Vec<(String, String)> = hidden.collect();
     hidden.sort();
-    let scan = Scan { truncated: scan.truncated, findings: scan.findings };
-    let verdict = Verdict::decide(set, policy, subject, scan, message.raw());
+    let scan = Scan { truncated: scan.truncated, findings: settled.findings };
+    let verdict = Verdict::decide(seen.set, seen.policy, seen.subject, scan, seen.message.raw());
     Judged {
-        blocked: blocked(&verdict, subject),
+        blocked: blocked(&verdict, seen.subject),
         action: verdict.action,
         would_be: verdict.would_be,
         found,
         hidden,
-        redacted: !redactions.is_empty(),
+        redacted: !seen.redactions.is_empty(),
     }
 }
 

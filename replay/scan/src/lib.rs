@@ -27,7 +27,9 @@
 //! What this crate is not: it writes nothing and talks to no network.
 #![forbid(unsafe_code)]
 
+pub mod explain;
 mod judge;
+mod labelled;
 mod render;
 mod report;
 mod rows;
@@ -38,12 +40,15 @@ pub mod text;
 use std::fmt;
 use std::path::Path;
 
-use capture::{CaptureError, Query, Record};
+use capture::{CaptureError, Labels, Query, Record};
 use inspect::{Policy, Preset, RuleSet};
 
+pub use explain::Explanation;
 pub use judge::{Found, Judge, Judged};
+pub use labelled::{LabelReport, Labelled};
 pub use report::{ActionChange, JudgedWith, Reason, Report, RuleDiff, Sample, Unjudged, What};
-pub use rows::Rows;
+pub use rows::{Rows, find};
+pub use sets::root_of;
 
 /// The rules that judge.
 #[derive(Clone, Copy, Debug)]
@@ -131,7 +136,7 @@ pub enum ScanError {
 }
 
 /// The columns a verdict needs; the others are not read.
-const COLUMNS: [&str; 18] = [
+const COLUMNS: [&str; 20] = [
     "writer_id",
     "seq",
     "ts",
@@ -146,6 +151,8 @@ const COLUMNS: [&str; 18] = [
     "redaction_state",
     "redactions",
     "action",
+    "scan_context",
+    "scan_now",
     "would_be",
     "rule_ids",
     "ruleset_digest",
@@ -169,7 +176,7 @@ pub fn scan_rows(
     rules: RulesFrom<'_>,
     options: &Options<'_>,
 ) -> Report {
-    judge_rows(rows, Judge::new(path, rules, options), options, |row, _| row)
+    judge_rows(rows, path, Judge::new(path, rules, options), options, |row, _| row)
 }
 
 /// Judges the rows of a capture by two rule sets under one policy: what the report calls recorded
@@ -188,7 +195,7 @@ pub fn compare(
     let mut then = Judge::new(path, RulesFrom::Set(before), options).under(policy);
     let now = Judge::new(path, RulesFrom::Set(after), options).under(policy);
     let mut newly_blocked = 0;
-    let mut report = judge_rows(rows, now, options, |mut row, now| {
+    let mut report = judge_rows(rows, path, now, options, |mut row, now| {
         // A row that cannot be judged stays as it is: the other set cannot judge it either.
         if let Ok(judged) = then.judge(&row) {
             newly_blocked += now.map_or(0, |now| u64::from(now.blocks_more_than(&judged)));
@@ -206,11 +213,16 @@ pub fn compare(
 /// Judges each row, and compares that with what `recorded` makes of it.
 fn judge_rows(
     rows: impl IntoIterator<Item = Result<Record, CaptureError>>,
+    path: &Path,
     mut judge: Judge<'_>,
     options: &Options<'_>,
     mut recorded: impl FnMut(Record, Option<&Judged>) -> Record,
 ) -> Report {
     let mut tally = tally::Tally::new(judge.judged_with(), options.samples_per_rule);
+    match Labels::read(root_of(path)) {
+        Ok(labels) => tally.labels(labels),
+        Err(error) => tally.error(error.to_string()),
+    }
     for (n, row) in (1..).zip(rows) {
         match row {
             Ok(row) => {

@@ -15,6 +15,7 @@ impl Report {
         let mut out = String::new();
         self.summary(&mut out);
         self.rule_table(&mut out, width);
+        self.label_table(&mut out, width);
         action_table(&mut out, "action", &self.actions, width);
         // Usually the same; they part under `audit`.
         if self.would_be != self.actions {
@@ -94,6 +95,50 @@ impl Report {
             signed('+', self.total(|d| d.newly_caught)),
             signed('-', self.total(|d| d.newly_missed)),
         ]);
+        let _ = write!(out, "\n{}", table.render(width));
+    }
+
+    fn label_table(&self, out: &mut String, width: Option<usize>) {
+        let Some(labelled) = &self.labelled else { return };
+        let _ = writeln!(
+            out,
+            "\nlabels     {}, on {} judged rows, {} of them clean",
+            labelled.labels, labelled.rows, labelled.clean_rows
+        );
+        let _ = writeln!(
+            out,
+            "           new false positives {}, newly caught and labelled true {}",
+            labelled.new_false_positives, labelled.new_true_positives
+        );
+        if labelled.rules.is_empty() {
+            return;
+        }
+        let right = Align::Right;
+        let mut table = Table::new(&[
+            ("labelled rows", Align::Left),
+            ("true", right),
+            ("false", right),
+            ("precision", right),
+            ("true now", right),
+            ("false now", right),
+            ("precision now", right),
+        ])
+        .firm("labelled rows");
+        let share = |share: Option<u64>| match share {
+            None => String::new(),
+            Some(n) => format!("{}.{:03}", n / 1000, n % 1000),
+        };
+        for (id, of) in &labelled.rules {
+            table.push([
+                id.clone(),
+                of.true_positives.to_string(),
+                of.false_positives.to_string(),
+                share(of.precision()),
+                of.true_now.to_string(),
+                of.false_now.to_string(),
+                share(of.precision_now()),
+            ]);
+        }
         let _ = write!(out, "\n{}", table.render(width));
     }
 

@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use crate::labelled::LabelReport;
+
 /// The differences between what was recorded and what the rules say now.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Report {
@@ -37,6 +39,9 @@ pub struct Report {
     pub actions: Vec<ActionChange>,
     /// Rows whose asked-for action changed (what the rules wanted before `audit` softened it).
     pub would_be: Vec<ActionChange>,
+    /// What people's labels make of it; none where nobody labelled anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labelled: Option<LabelReport>,
     /// Differing findings to look at, a few per rule.
     pub samples: Vec<Sample>,
 }
@@ -142,6 +147,8 @@ pub struct RuleDiff {
     pub now_from_redactions: u64,
     /// Findings now that were not recorded.
     pub newly_caught: u64,
+    /// Of these, findings on traffic that was labelled clean: new false positives.
+    pub newly_caught_on_clean: u64,
     /// Findings recorded that are not found now.
     pub newly_missed: u64,
 }
@@ -161,6 +168,8 @@ pub struct ActionChange {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum What {
+    /// Found now, not recorded, on traffic labelled clean.
+    NewlyCaughtOnClean,
     /// Found now, not recorded.
     NewlyCaught,
     /// Recorded, not found now.
@@ -172,6 +181,7 @@ impl What {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::NewlyCaughtOnClean => "new false positive",
             Self::NewlyCaught => "newly caught",
             Self::NewlyMissed => "newly missed",
         }

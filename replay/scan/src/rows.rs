@@ -8,6 +8,40 @@ use capture::{CaptureError, Query, Reader, Record};
 use crate::ScanError;
 use crate::sets::root_of;
 
+/// The rows of this number, of one writer or of all; with these columns, or with all.
+///
+/// # Errors
+/// The path cannot be opened, or no such row is found and a file is damaged.
+pub fn find(
+    path: &Path,
+    writer: Option<&str>,
+    seq: i64,
+    columns: Option<&[&str]>,
+) -> Result<Vec<Record>, ScanError> {
+    let columns = columns.map(|names| {
+        let needed = names.iter().chain(&["writer_id", "seq"]);
+        needed.map(|name| (*name).to_owned()).collect()
+    });
+    let query = Query { columns, ..Query::default() };
+    let of = writer.map(str::to_owned);
+    let wants = move |file: &Path| Reader::may_hold(file, of.as_deref(), seq);
+    let (mut found, mut damage) = (Vec::new(), None);
+    for row in Rows::open_some(path, query, wants)? {
+        match row {
+            Ok(row) if row.seq != seq => {}
+            Ok(row) if writer.is_some_and(|id| row.writer_id.as_deref() != Some(id)) => {}
+            Ok(row) => found.push(row),
+            Err(error) => damage = Some(error),
+        }
+    }
+    match damage {
+        Some(source) if found.is_empty() => {
+            Err(ScanError::Open { path: path.display().to_string(), source })
+        }
+        _ => Ok(found),
+    }
+}
+
 type Files = Box<dyn Iterator<Item = Result<PathBuf, CaptureError>>>;
 
 /// The rows below a path, file by file. A damaged file is one error item; the next file follows.
@@ -24,6 +58,15 @@ impl Rows {
     /// The path or a column of the query does not exist, or there is no finished file: rather
     /// that than \"no difference in 0 rows\" for a folder that is no capture.
     pub fn open(path: &Path, query: Query) -> Result<Self, ScanError> {
+        Self::open_some(path, query, |_| true)
+    }
+
+    /// The same, of the files that `wants` likes; a file given by its path is read whatever it says.
+    fn open_some(
+        path: &Path,
+        query: Query,
+        wants: impl Fn(&Path) -> bool + 'static,
+    ) -> Result<Self, ScanError> {
         let failed = |source| ScanError::Open { path: path.display().to_string(), source };
         // Says what is wrong with the path or the query.
         let reader = Reader::open_with(path, query.clone()).map_err(failed)?;
@@ -36,10 +79,12 @@ impl Rows {
         // An error item belongs to the whole; a file to the part asked for.
         let files = files
             .filter(move |file| file.as_ref().map_or(true, |file| file.starts_with(&absolute)));
-        let mut files = (Box::new(files) as Files).peekable();
+        let mut files = files.peekable();
         if files.peek().is_none() {
             return Err(ScanError::Empty { path: path.display().to_string() });
         }
+        let files = files.filter(move |file| file.as_ref().map_or(true, |file| wants(file)));
+        let files = (Box::new(files) as Files).peekable();
         Ok(Self { files, query, current: None })
     }
 }

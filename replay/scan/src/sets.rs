@@ -111,7 +111,8 @@ pub(crate) fn without(set: &RuleSet, ids: &[String]) -> Option<RuleSet> {
 }
 
 /// The capture folder a path lies in: the nearest folder upwards that holds rule sets.
-pub(crate) fn root_of(path: &Path) -> PathBuf {
+#[must_use]
+pub fn root_of(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     absolute
         .ancestors()

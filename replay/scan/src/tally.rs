@@ -6,10 +6,11 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use capture::{Record, Str};
+use capture::{Labels, Record, Str};
 use inspect::Action;
 
 use crate::judge::{Found, Judged};
+use crate::labelled::{LabelReport, OfRow};
 use crate::report::{ActionChange, JudgedWith, Reason, Report, RuleDiff, Sample, What};
 
 /// Distinct rule ids a report holds at most; recorded ids are the capture's word, not ours.
@@ -27,6 +28,7 @@ pub(crate) struct Tally {
     would_be: BTreeMap<(String, String), u64>,
     samples: BTreeMap<(String, What), BTreeSet<Sample>>,
     samples_per_rule: usize,
+    labels: Labels,
 }
 
 impl Tally {
@@ -37,7 +39,20 @@ impl Tally {
             would_be: BTreeMap::new(),
             samples: BTreeMap::new(),
             samples_per_rule,
+            labels: Labels::default(),
         }
+    }
+
+    /// What people said of findings of this capture.
+    pub(crate) fn labels(&mut self, labels: Labels) {
+        let (broken, count) = labels.broken();
+        broken.iter().for_each(|error| self.error(error.to_string()));
+        self.report.errors += count - broken.len() as u64;
+        if !labels.is_empty() {
+            let labels = labels.len() as u64;
+            self.report.labelled = Some(LabelReport { labels, ..LabelReport::default() });
+        }
+        self.labels = labels;
     }
 
     /// Rows and bytes of bodies so far.
@@ -91,23 +106,30 @@ impl Tally {
         let mut recorded: Vec<&str> = ids.filter(|id| !is_of_pins(id)).collect();
         recorded.sort_unstable();
         let pairs = pair(&judged.found, &recorded);
+        // taken out for as long as the report is written to
+        let labels = std::mem::take(&mut self.labels);
+        let writer = row.writer_id.as_deref().unwrap_or_default();
+        let labelled = OfRow::new(&labels, writer, row.seq, &recorded);
+        if let Some(report) = &mut self.report.labelled {
+            report.row(&labelled);
+        }
         // A key that is itself a secret is masked in paths by the rule that finds it. Where a rule
         // is missing now and the body is raw, such a key would show.
         let bare = !judged.redacted && pairs.iter().any(|(_, now, was)| now.len() < *was);
         for (id, now, was) in &pairs {
-            self.rule_on_row(id, now, *was, row, judged, bare);
+            self.rule_on_row((id, now, *was), row, judged, bare, &labelled);
         }
+        self.labels = labels;
         pairs.iter().any(|(_, now, was)| now.len() != *was)
     }
 
     fn rule_on_row(
         &mut self,
-        id: &str,
-        now: &[Found],
-        was: usize,
+        (id, now, was): (&str, &[Found], usize),
         row: &Record,
         judged: &Judged,
         bare: bool,
+        labelled: &OfRow<'_>,
     ) {
         let Some(diff) = self.rule(id) else {
             return self.error(format!("more than {MAX_RULES} rule ids in the capture"));
@@ -119,6 +141,13 @@ impl Tally {
         diff.now_from_redactions += now.iter().filter(|found| found.from_redactions).count() as u64;
         diff.newly_caught += newly_caught as u64;
         diff.newly_missed += newly_missed as u64;
+        let what = labelled.newly(id).unwrap_or(What::NewlyCaught);
+        if what == What::NewlyCaughtOnClean {
+            diff.newly_caught_on_clean += newly_caught as u64;
+        }
+        if let Some(report) = &mut self.report.labelled {
+            report.rule(labelled, id, was, now.len());
+        }
 
         // Of several findings of one rule, nothing tells which is the new one: the first do.
         let in_text = now.iter().filter(|found| !found.from_redactions);
@@ -128,7 +157,7 @@ impl Tally {
             } else {
                 found.path.as_str().into()
             };
-            self.sample(sample(row, id, What::NewlyCaught, Some(&path)));
+            self.sample(sample(row, id, what, Some(&path)));
         }
         // Where a missed one stood is known only if the record hides it.
         let mut paths = judged.hidden.iter().filter(|(rule, _)| rule == id).map(|(_, path)| path);

@@ -75,6 +75,72 @@ enum Output {
     Raw(Box<RawValue>),
 }
 
+/// A line as the message it stands for, and what the engine must know of it.
+#[derive(Debug)]
+pub(crate) struct Ready<'c> {
+    pub(crate) raw: Cow<'c, [u8]>,
+    direction: Direction,
+    server: &'c str,
+    method: Option<Cow<'c, str>>,
+    name: Option<Cow<'c, str>>,
+    /// Where a text stands in the message it was wrapped in.
+    pointer: Option<&'static str>,
+}
+
+impl Ready<'_> {
+    pub(crate) fn subject(&self, paranoia: u8) -> Subject<'_> {
+        Subject {
+            direction: self.direction,
+            server: self.server,
+            method: self.method.as_deref(),
+            name: self.name.as_deref(),
+            paranoia,
+            budget: usize::MAX,
+            now: 0,
+        }
+    }
+}
+
+impl Case<'_> {
+    /// The message of this line.
+    pub(crate) fn ready(&self, parser: &mut Parser) -> Result<Ready<'_>, String> {
+        let server = self.server.as_deref().unwrap_or("judge");
+        let own = |word: &'_ Option<Cow<'_, str>>| word.as_deref().map(|word| word.to_owned());
+        match (&self.text, self.message) {
+            (Some(text), None) => {
+                let word = self.surface.as_deref().unwrap_or("result.text");
+                let surface: Surface =
+                    word.parse().map_err(|_| format!("no surface \"{word}\""))?;
+                let Wrapped { raw, direction, method, name, pointer } = wrap(surface, text);
+                Ok(Ready {
+                    raw: raw.into(),
+                    direction,
+                    server,
+                    method: Some(self.method.as_deref().unwrap_or(method).into()),
+                    name: self.name.as_deref().or(name).map(Cow::Borrowed),
+                    pointer: Some(pointer),
+                })
+            }
+            (None, Some(message)) => {
+                let direction = self.direction.as_deref().and_then(|word| word.parse().ok());
+                let raw = message.get().as_bytes();
+                let (method, name) = parser
+                    .parse(raw, |m| (m.method().map(str::to_owned), m.name().map(str::to_owned)))
+                    .map_err(|e| e.to_string())?;
+                Ok(Ready {
+                    raw: raw.into(),
+                    direction: direction.ok_or("`direction` is `to_server` or `to_client`")?,
+                    server,
+                    method: method.or_else(|| own(&self.method)).map(Cow::Owned),
+                    name: name.or_else(|| own(&self.name)).map(Cow::Owned),
+                    pointer: None,
+                })
+            }
+            _ => Err("a line has either `text` or `message`".to_owned()),
+        }
+    }
+}
+
 /// Judges lines; one per thread.
 #[derive(Debug)]
 pub(crate) struct Bench<'r> {
@@ -97,93 +163,18 @@ impl<'r> Bench<'r> {
     /// Judges one line.
     pub(crate) fn line<'l>(&mut self, line: &'l [u8]) -> Result<(Case<'l>, Judged<'l>), String> {
         let case: Case<'l> = serde_json::from_slice(line).map_err(|e| e.to_string())?;
-        let judged = match (&case.text, case.message) {
-            (Some(text), None) => {
-                let word = case.surface.as_deref().unwrap_or("result.text");
-                let surface: Surface =
-                    word.parse().map_err(|_| format!("no surface \"{word}\""))?;
-                self.text(&case, surface, text)?
+        let ready = case.ready(&mut self.parser)?;
+        let subject = ready.subject(self.policy.paranoia);
+        let (mut judged, sent) = self.verdict(case.id, &ready.raw, &subject)?;
+        match (&case.text, ready.pointer) {
+            (Some(text), Some(pointer)) => {
+                spans_of_text(&mut judged.spans, &ready.raw, text);
+                judged.output = sent.map(|sent| text_sent(&sent, pointer)).transpose()?;
             }
-            (None, Some(message)) => self.message(&case, message)?,
-            _ => return Err("a line has either `text` or `message`".to_owned()),
-        };
+            _ => judged.output = sent.map(message_sent).transpose()?,
+        }
+        drop(ready);
         Ok((case, judged))
-    }
-
-    fn text<'l>(
-        &mut self,
-        case: &Case<'l>,
-        surface: Surface,
-        text: &str,
-    ) -> Result<Judged<'l>, String> {
-        let wrapped = wrap(surface, text);
-        let Wrapped { raw, direction, method, name, pointer } = &wrapped;
-        let subject = Subject {
-            direction: *direction,
-            server: case.server.as_deref().unwrap_or("judge"),
-            method: Some(case.method.as_deref().unwrap_or(method)),
-            name: case.name.as_deref().or(*name),
-            paranoia: self.policy.paranoia,
-            budget: usize::MAX,
-            now: 0,
-        };
-        let (mut judged, sent) = self.verdict(case.id, raw, &subject)?;
-        // spans of the message → spans of the text
-        let inside = text_range(raw, text);
-        judged.spans.retain_mut(|spot| {
-            let Some(range) = &inside else { return true };
-            let place = |at: usize| raw.get(range.start..at.min(range.end)).and_then(unescaped_len);
-            match (place(spot.start), place(spot.end)) {
-                (Some(start), Some(end)) if spot.start >= range.start && end > start => {
-                    (spot.start, spot.end) = (start, end);
-                    true
-                }
-                _ => false,
-            }
-        });
-        judged.output = match sent {
-            None => None,
-            Some(sent) => {
-                let value: Value = serde_json::from_slice(&sent).map_err(|e| e.to_string())?;
-                Some(match value.pointer(pointer) {
-                    Some(Value::String(text)) => Output::Text(text.clone()),
-                    Some(other) => Output::Value(other.clone()),
-                    None => Output::Value(value),
-                })
-            }
-        };
-        Ok(judged)
-    }
-
-    fn message<'l>(&mut self, case: &Case<'l>, message: &RawValue) -> Result<Judged<'l>, String> {
-        let direction: Direction = case
-            .direction
-            .as_deref()
-            .and_then(|word| word.parse().ok())
-            .ok_or("`direction` is `to_server` or `to_client`")?;
-        let raw = message.get().as_bytes();
-        let (method, name) = self
-            .parser
-            .parse(raw, |m| (m.method().map(str::to_owned), m.name().map(str::to_owned)))
-            .map_err(|e| e.to_string())?;
-        let subject = Subject {
-            direction,
-            server: case.server.as_deref().unwrap_or("judge"),
-            method: method.as_deref().or(case.method.as_deref()),
-            name: name.as_deref().or(case.name.as_deref()),
-            paranoia: self.policy.paranoia,
-            budget: usize::MAX,
-            now: 0,
-        };
-        let (mut judged, sent) = self.verdict(case.id, raw, &subject)?;
-        judged.output = match sent {
-            None => None,
-            Some(sent) => {
-                let text = String::from_utf8(sent).map_err(|e| e.to_string())?;
-                Some(Output::Raw(RawValue::from_string(text).map_err(|e| e.to_string())?))
-            }
-        };
-        Ok(judged)
     }
 
     /// Scans and decides as the gateway does; gives the verdict and the bytes that would go on.
@@ -233,6 +224,36 @@ impl<'r> Bench<'r> {
         };
         Ok((judged, sent))
     }
+}
+
+/// Spans of the message → spans of the text; those outside it are left out.
+fn spans_of_text(spans: &mut Vec<Spot>, raw: &[u8], text: &str) {
+    let Some(range) = text_range(raw, text) else { return };
+    spans.retain_mut(|spot| {
+        let place = |at: usize| raw.get(range.start..at.min(range.end)).and_then(unescaped_len);
+        match (place(spot.start), place(spot.end)) {
+            (Some(start), Some(end)) if spot.start >= range.start && end > start => {
+                (spot.start, spot.end) = (start, end);
+                true
+            }
+            _ => false,
+        }
+    });
+}
+
+/// The text that would be forwarded, out of the message it was wrapped in.
+fn text_sent(sent: &[u8], pointer: &str) -> Result<Output, String> {
+    let value: Value = serde_json::from_slice(sent).map_err(|e| e.to_string())?;
+    Ok(match value.pointer(pointer) {
+        Some(Value::String(text)) => Output::Text(text.clone()),
+        Some(other) => Output::Value(other.clone()),
+        None => Output::Value(value),
+    })
+}
+
+fn message_sent(sent: Vec<u8>) -> Result<Output, String> {
+    let text = String::from_utf8(sent).map_err(|e| e.to_string())?;
+    Ok(Output::Raw(RawValue::from_string(text).map_err(|e| e.to_string())?))
 }
 
 /// Where the escaped text stands in its message; `None` when it is no single string of it.
