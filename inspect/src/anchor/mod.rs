@@ -16,6 +16,8 @@ pub(crate) const MIN_LEN: usize = 4;
 const ENOUGH: usize = 10;
 /// Literals of one candidate at most.
 const MAX_SET: usize = 256;
+/// Literals of all branches of an alternation at most.
+const MAX_UNION: usize = 1024;
 /// Characters of a class that is still spelt out.
 const MAX_CLASS: usize = 64;
 /// Pieces of one pattern at most; what follows is a gap.
@@ -250,7 +252,7 @@ fn one_of(branches: &[Hir]) -> Option<Anchors> {
     }
     literals.sort_unstable();
     literals.dedup();
-    (literals.len() <= MAX_SET).then(|| Anchors { cost: set_cost(&literals), literals, before })
+    (literals.len() <= MAX_UNION).then(|| Anchors { cost: set_cost(&literals), literals, before })
 }
 
 /// How many ASCII digits every match contains at least.
