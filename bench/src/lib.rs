@@ -210,5 +210,5 @@ pub fn rules(count: usize) -> String {
 pub fn rule_set() -> RuleSet {
     let files: Vec<RuleFile<'_>> =
         rules::builtin().iter().map(|(name, text)| RuleFile { name, text }).collect();
-    RuleSet::compile(&files).unwrap_or_else(|errors| panic!("{errors}"))
+    RuleSet::compile_beside(&files, &[]).unwrap_or_else(|errors| panic!("{errors}"))
 }

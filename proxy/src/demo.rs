@@ -222,7 +222,7 @@ fn replay(dir: &Path) -> Result<Report, DemoError> {
     let mut files: Vec<RuleFile<'_>> =
         rules::builtin().iter().map(|(name, text)| RuleFile { name, text }).collect();
     files.push(RuleFile { name: "packs/paranoid.yaml", text: pack });
-    let stricter = RuleSet::compile(&files)?;
+    let stricter = RuleSet::compile_beside(&files, &[])?;
     Ok(scan::scan(dir, RulesFrom::Set(&stricter), &Options::default())?)
 }
 

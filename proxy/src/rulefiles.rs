@@ -50,17 +50,20 @@ fn wrong_pack(error: &PackError) -> Located {
 /// Compiles the built-in rules, these packs and the rules of the configured folders.
 pub fn compile_with(config: &Config, packs: &[Pack]) -> Result<RuleSet, Vec<Located>> {
     let mut errors = Vec::new();
-    let mut own: Vec<(String, String)> =
-        packs.iter().map(|pack| (pack.label(), pack.rules().to_owned())).collect();
+    let mut own: Vec<(String, String)> = Vec::new();
     for folder in &config.inspect.rules {
         match rule_files(folder) {
             Ok(files) => own.extend(files),
             Err(error) => errors.push(error),
         }
     }
-    let mut files = if config.inspect.builtin { builtin() } else { Vec::new() };
-    files.extend(own.iter().map(|(name, text)| RuleFile { name, text }));
-    match RuleSet::compile(&files) {
+    // The examples of what comes with this binary, or was installed, held when it was made.
+    let labels: Vec<String> = packs.iter().map(Pack::label).collect();
+    let mut proven = if config.inspect.builtin { builtin() } else { Vec::new() };
+    let installed = labels.iter().zip(packs);
+    proven.extend(installed.map(|(name, pack)| RuleFile { name, text: pack.rules() }));
+    let own: Vec<RuleFile<'_>> = own.iter().map(|(name, text)| RuleFile { name, text }).collect();
+    match RuleSet::compile_beside(&proven, &own) {
         Ok(rules) if errors.is_empty() => Ok(rules),
         Ok(_) => Err(errors),
         Err(wrong) => {

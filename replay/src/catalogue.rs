@@ -93,7 +93,7 @@ fn builtin_sections(files: Vec<(String, Vec<RuleDef>)>) -> Vec<Section> {
 fn read(sources: &[Source]) -> Result<Vec<(String, Vec<RuleDef>)>, Error> {
     let mut files = Vec::new();
     let mut errors = Vec::new();
-    for Source { name, text } in sources {
+    for Source { name, text, .. } in sources {
         match inspect::yaml::from_str::<RuleDefs>(name, text, None) {
             Ok((defs, _)) => files.push((name.clone(), defs.rules)),
             Err(told) => errors.extend(told.iter().map(ToString::to_string)),

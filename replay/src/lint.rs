@@ -146,7 +146,7 @@ impl Lint {
 fn read(sources: &[Source]) -> Result<Vec<Place<'_>>, Error> {
     let mut places = Vec::new();
     let mut errors = Vec::new();
-    for Source { name, text } in sources {
+    for Source { name, text, .. } in sources {
         match yaml::from_str::<RuleDefs>(name, text, None) {
             Ok((defs, marks)) => places.push(Place { file: name, marks, rules: defs.rules }),
             Err(told) => errors.extend(told.iter().map(ToString::to_string)),
@@ -220,8 +220,11 @@ mod tests {
 "#;
 
     fn codes(rules: &str, before: Option<&str>) -> Vec<String> {
-        let source =
-            |rules: &str| Source { name: "r.yaml".to_owned(), text: format!("rules:{rules}") };
+        let source = |rules: &str| Source {
+            name: "r.yaml".to_owned(),
+            text: format!("rules:{rules}"),
+            is_builtin: false,
+        };
         let mut old = BTreeMap::new();
         if let Some(before) = before {
             let before = [source(before)];

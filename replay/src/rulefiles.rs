@@ -20,11 +20,17 @@ const MAX_DEPTH: usize = 16;
 pub(crate) struct Source {
     pub(crate) name: String,
     pub(crate) text: String,
+    /// Whether its examples are known to hold: it comes with this binary.
+    pub(crate) is_builtin: bool,
 }
 
 /// The built-in rule files, and those of these extra packs.
 pub(crate) fn builtin(packs: &[String]) -> Result<Vec<Source>, Error> {
-    let source = |name: &str, text: &str| Source { name: name.to_owned(), text: text.to_owned() };
+    let source = |name: &str, text: &str| Source {
+        name: name.to_owned(),
+        text: text.to_owned(),
+        is_builtin: true,
+    };
     let mut sources: Vec<Source> =
         rules::builtin().iter().map(|(name, text)| source(name, text)).collect();
     for pack in packs {
@@ -94,7 +100,7 @@ fn read(path: &Path) -> Result<Source, Error> {
     if text.len() as u64 > MAX_FILE {
         return Err(Error::Usage(format!("{} is larger than 4 MiB", path.display())));
     }
-    Ok(Source { name: path.display().to_string(), text })
+    Ok(Source { name: path.display().to_string(), text, is_builtin: false })
 }
 
 /// The files as the compiler takes them.
@@ -104,7 +110,10 @@ pub(crate) fn borrowed(sources: &[Source]) -> Vec<RuleFile<'_>> {
 
 /// One set of all files, or every error of all of them.
 pub(crate) fn compile(sources: &[Source]) -> Result<RuleSet, Error> {
-    RuleSet::compile(&borrowed(sources)).map_err(|errors| Error::Rules(errors.to_string()))
+    let (builtin, own): (Vec<Source>, Vec<Source>) =
+        sources.iter().cloned().partition(|source| source.is_builtin);
+    RuleSet::compile_beside(&borrowed(&builtin), &borrowed(&own))
+        .map_err(|errors| Error::Rules(errors.to_string()))
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ pub(crate) struct Anchors {
     pub(crate) before: Option<usize>,
 }
 
+#[derive(Clone, Debug)]
 enum Piece {
     /// One of these strings, exactly.
     Spelt(Vec<Vec<u8>>),
@@ -52,10 +53,21 @@ impl Piece {
     }
 }
 
-/// The cheapest set of literals that every match of `hir` contains one of.
-pub(crate) fn required(hir: &Hir) -> Option<Anchors> {
-    let mut pieces = Vec::new();
-    flatten(hir, &mut pieces);
+/// A pattern taken apart.
+#[derive(Debug)]
+pub(crate) struct Pieces(Vec<Piece>);
+
+impl Pieces {
+    /// Takes a pattern apart.
+    pub(crate) fn of(hir: &Hir) -> Self {
+        let mut pieces = Vec::new();
+        flatten(hir, &mut pieces);
+        Self(pieces)
+    }
+}
+
+/// The cheapest set of literals that every match of a pattern contains one of.
+pub(crate) fn required(Pieces(pieces): &Pieces) -> Option<Anchors> {
     let mut best: Option<Anchors> = None;
     let mut keep = |candidate: Anchors| {
         if best.as_ref().is_none_or(|best| candidate.cost < best.cost) {
@@ -128,18 +140,44 @@ fn product(left: &[Vec<u8>], right: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
 
 /// Every string `hir` can match, if they are few.
 fn spelt(hir: &Hir) -> Option<Vec<Vec<u8>>> {
+    // most parts can match far too many: that is told without making them
+    if least_strings(hir) > MAX_SET { None } else { spell(hir) }
+}
+
+/// How many different strings `hir` can match at least, ASCII case aside.
+fn least_strings(hir: &Hir) -> usize {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) | HirKind::Literal(_) => 1,
+        HirKind::Class(Class::Bytes(class)) => {
+            class.iter().map(|r| r.len()).sum::<usize>().div_ceil(2)
+        }
+        HirKind::Class(Class::Unicode(class)) => {
+            class.iter().map(|r| r.len()).sum::<usize>().div_ceil(2)
+        }
+        HirKind::Capture(capture) => least_strings(&capture.sub),
+        // branches may be alike
+        HirKind::Alternation(branches) => branches.iter().map(least_strings).max().unwrap_or(0),
+        HirKind::Concat(parts) => parts.iter().map(least_strings).fold(1, usize::saturating_mul),
+        HirKind::Repetition(repetition) => match repetition.max {
+            Some(max) if max <= 4 => least_strings(&repetition.sub).saturating_pow(max),
+            _ => usize::MAX,
+        },
+    }
+}
+
+fn spell(hir: &Hir) -> Option<Vec<Vec<u8>>> {
     match hir.kind() {
         HirKind::Empty | HirKind::Look(_) => Some(vec![Vec::new()]),
         HirKind::Literal(literal) => Some(vec![literal.0.to_ascii_lowercase()]),
         HirKind::Class(class) => class_strings(class),
-        HirKind::Capture(capture) => spelt(&capture.sub),
+        HirKind::Capture(capture) => spell(&capture.sub),
         HirKind::Concat(parts) => {
-            parts.iter().try_fold(vec![Vec::new()], |set, part| product(&set, &spelt(part)?))
+            parts.iter().try_fold(vec![Vec::new()], |set, part| product(&set, &spell(part)?))
         }
         HirKind::Alternation(branches) => {
             let mut set = Vec::new();
             for branch in branches {
-                set.extend(spelt(branch)?);
+                set.extend(spell(branch)?);
                 if set.len() > MAX_SET {
                     return None;
                 }
@@ -150,7 +188,7 @@ fn spelt(hir: &Hir) -> Option<Vec<Vec<u8>>> {
         }
         HirKind::Repetition(repetition) => {
             let max = repetition.max.filter(|max| *max <= 4)?;
-            let one = spelt(&repetition.sub)?;
+            let one = spell(&repetition.sub)?;
             let mut power = vec![Vec::new()];
             let mut set = Vec::new();
             for count in 0..=max {
@@ -225,9 +263,15 @@ fn flatten_repeated(hir: &Hir, repetition: &Repetition, pieces: &mut Vec<Piece>)
         pieces.push(Piece::Spelt(set));
         return;
     }
+    let mut one = Vec::new();
+    flatten(&repetition.sub, &mut one);
+    if one.iter().all(|piece| matches!(piece, Piece::Gap(_, None))) {
+        pieces.push(Piece::Gap(hir.properties().maximum_len(), None));
+        return;
+    }
     let copies = repetition.min.min(MAX_COPIES);
     for _ in 0..copies {
-        flatten(&repetition.sub, pieces);
+        pieces.extend_from_slice(&one);
     }
     if repetition.max != Some(copies) {
         // what may come beyond the copies
@@ -243,7 +287,7 @@ fn one_of(branches: &[Hir]) -> Option<Anchors> {
     let mut literals = Vec::new();
     let mut before = Some(0_usize);
     for branch in branches {
-        let anchors = required(branch)?;
+        let anchors = required(&Pieces::of(branch))?;
         literals.extend(anchors.literals);
         before = match (before, anchors.before) {
             (Some(a), Some(b)) => Some(a.max(b)),
@@ -290,12 +334,10 @@ pub(crate) fn needs_non_ascii(hir: &Hir) -> bool {
 }
 
 /// A punctuation byte that every match contains, the rarest: where a pattern without a literal can still start.
-pub(crate) fn rare_byte(hir: &Hir) -> Option<(u8, Option<usize>)> {
-    let mut pieces = Vec::new();
-    flatten(hir, &mut pieces);
+pub(crate) fn rare_byte(Pieces(pieces): &Pieces) -> Option<(u8, Option<usize>)> {
     let mut best: Option<(u8, Option<usize>)> = None;
     let mut before = Some(0_usize);
-    for piece in &pieces {
+    for piece in pieces {
         if let Piece::Spelt(set) = piece
             && let [literal] = set.as_slice()
         {
@@ -316,7 +358,7 @@ pub(crate) fn rare_byte(hir: &Hir) -> Option<(u8, Option<usize>)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{min_digits, needs_non_ascii, rare_byte, required};
+    use super::{Anchors, Pieces, min_digits, needs_non_ascii, rare_byte};
 
     fn hir(pattern: &str) -> regex_syntax::hir::Hir {
         regex_syntax::ParserBuilder::new()
@@ -327,8 +369,12 @@ mod tests {
             .unwrap()
     }
 
+    fn required(pattern: &str) -> Option<Anchors> {
+        super::required(&Pieces::of(&hir(pattern)))
+    }
+
     fn literals(pattern: &str) -> Vec<String> {
-        required(&hir(pattern))
+        required(pattern)
             .map(|anchors| anchors.literals)
             .unwrap_or_default()
             .into_iter()
@@ -356,8 +402,8 @@ mod tests {
 
     #[test]
     fn bounds_what_stands_before() {
-        assert_eq!(required(&hir("[a-z]{3,9}zqxj!")).unwrap().before, Some(9));
-        assert_eq!(required(&hir("[a-z]+zqxj!")).unwrap().before, None);
+        assert_eq!(required("[a-z]{3,9}zqxj!").unwrap().before, Some(9));
+        assert_eq!(required("[a-z]+zqxj!").unwrap().before, None);
     }
 
     #[test]
@@ -373,6 +419,6 @@ mod tests {
     #[test]
     fn counts_digits_and_finds_a_rare_byte() {
         assert_eq!(min_digits(&hir(r"(?:4\d{3}|5[1-5]\d{2})[ -]?\d{4}")), 8);
-        assert_eq!(rare_byte(&hir("[a-z]{1,64}@[a-z]+")), Some((b'@', Some(65))));
+        assert_eq!(rare_byte(&Pieces::of(&hir("[a-z]{1,64}@[a-z]+"))), Some((b'@', Some(65))));
     }
 }

@@ -3,7 +3,7 @@
 use super::bound::bounded;
 use super::ruleset::{Rule, Trigger, ViewSet};
 use super::{Code, CompileError, Origin};
-use crate::anchor::{self, Anchors};
+use crate::anchor::{self, Anchors, Pieces};
 use crate::rule::{AllowDef, AllowTarget, RuleDef};
 use crate::surface::SurfaceSet;
 use crate::validate::Validator;
@@ -86,7 +86,8 @@ pub(super) fn resolve(
         Some(key) => Some(key?),
     };
     check_empty(&hir, origin, errors);
-    let trigger = choose_trigger(def, &hir, key.as_ref().map(|(_, hir)| hir), origin, errors);
+    let pieces = Pieces::of(&hir);
+    let trigger = choose_trigger(def, &pieces, key.as_ref().map(|(_, hir)| hir), origin, errors);
     // too few examples make a rule unfit to ship, not unfit to run
     let unfit = |error: &CompileError| error.code != Code::TooFewTests;
     if errors.get(before..).is_some_and(|new| new.iter().any(unfit)) {
@@ -99,7 +100,7 @@ pub(super) fn resolve(
             min_len: properties.minimum_len().unwrap_or(1),
             max_len: properties.maximum_len().filter(|len| *len <= WINDOW_LEN),
             digits: anchor::min_digits(&hir),
-            byte: anchor::rare_byte(&hir),
+            byte: anchor::rare_byte(&pieces),
             non_ascii: anchor::needs_non_ascii(&hir),
         },
         keywords: def.keywords.iter().map(|word| word.to_ascii_lowercase()).collect(),
@@ -304,7 +305,7 @@ fn secret_can_be_empty(hir: &Hir) -> bool {
 /// The cheapest sound way to know which texts to look at: literals of the pattern, of the key, or the keywords.
 fn choose_trigger(
     def: &RuleDef,
-    hir: &Hir,
+    pieces: &Pieces,
     key: Option<&Hir>,
     origin: &Origin<'_>,
     errors: &mut Vec<CompileError>,
@@ -312,13 +313,13 @@ fn choose_trigger(
     // Literals of the pattern also say where in the text to look: others must be clearly cheaper.
     const WORSE: f64 = 4.0;
     let mut options: Vec<(f64, Trigger)> = Vec::new();
-    if let Some(anchors) = anchor::required(hir) {
+    if let Some(anchors) = anchor::required(pieces) {
         options.push((anchors.cost, Trigger::Value(anchors)));
     }
     let mut other = |anchors: Option<Anchors>, make: fn(Anchors) -> Trigger| {
         options.extend(anchors.map(|anchors| (anchors.cost * WORSE, make(anchors))));
     };
-    other(key.and_then(anchor::required), Trigger::Key);
+    other(key.and_then(|key| anchor::required(&Pieces::of(key))), Trigger::Key);
     other(anchor::of_words(&def.keywords), Trigger::Keyword);
     let best = options.into_iter().min_by(|a, b| a.0.total_cmp(&b.0));
     match best {

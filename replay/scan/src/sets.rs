@@ -79,11 +79,12 @@ impl Sets {
     fn compile(&self, digest: &str) -> Result<RuleSet, String> {
         let text = capture::read_ruleset(&self.root, digest)
             .map_err(|error| format!("rule set {digest}: {error}"))?;
-        let set =
-            RuleSet::compile(&[RuleFile { name: digest, text: &text }]).map_err(|errors| {
+        let set = RuleSet::compile_beside(&[RuleFile { name: digest, text: &text }], &[]).map_err(
+            |errors| {
                 let first = errors.iter().next().map(ToString::to_string).unwrap_or_default();
                 format!("rule set {digest} does not compile, {} errors: {first}", errors.len())
-            })?;
+            },
+        )?;
         if set.digest() != digest {
             return Err(format!("rule set {digest} is not what was recorded: {}", set.digest()));
         }
