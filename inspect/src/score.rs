@@ -177,6 +177,7 @@ mod tests {
         Finding {
             rule: RuleIx(rule),
             spans: smallvec![Span { start, end: start + 4 }],
+            around: (0, 0),
             surface,
             path: path.to_owned(),
             in_key: false,

@@ -83,6 +83,7 @@ const BUILTIN: &[(&str, &str)] = embed![
     "pii/financial.yaml",
     "pii/national.yaml",
     "pii/south.yaml",
+    "set.yaml",
 ];
 
 /// The name of the set that [`builtin`] is.

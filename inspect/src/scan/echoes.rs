@@ -84,6 +84,7 @@ impl Pass<'_, '_, '_> {
             self.tell_echo(ix, node, &range);
         }
         self.memory.found.push(Found {
+            around: (0, 0),
             rule: ix,
             places: SmallVec::from_elem((node, range), 1),
             kind: ValueKind::String,

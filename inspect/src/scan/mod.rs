@@ -81,6 +81,8 @@ pub struct Finding {
     /// Byte ranges in the raw message, of the `secret` group or of the whole match. Several when it was split over
     /// neighbouring texts; none when it stands in an earlier message as a whole.
     pub spans: SmallVec<[Span; 1]>,
+    /// Bytes of the whole match before and after it, in the text as it was read.
+    pub around: (u32, u32),
     /// Where in the protocol.
     pub surface: Surface,
     /// JSON Pointer of the value, or of the value a key names. Keys that are themselves findings are masked.

@@ -74,6 +74,8 @@ pub(super) struct Found {
     pub(super) rule: RuleIx,
     /// The texts it stands in, and where in them, unescaped.
     pub(super) places: SmallVec<[(u32, Range<usize>); 1]>,
+    /// Bytes of the match before and after it.
+    pub(super) around: (u32, u32),
     pub(super) kind: ValueKind,
     pub(super) surface: Surface,
     pub(super) path: String,

@@ -91,6 +91,7 @@ fn finding(rules: &RuleSet, found: Found, spans: SmallVec<[Span; 1]>) -> Finding
     Finding {
         rule: found.rule,
         spans,
+        around: found.around,
         surface: found.surface,
         path: found.path,
         in_key: found.kind == ValueKind::Key,

@@ -283,8 +283,10 @@ impl Pass<'_, '_, '_> {
             ValueKind::String if is_nested_number(piece.text, &secret) => ValueKind::Number,
             kind => kind,
         };
+        let length = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         self.memory.found.push(Found {
             rule: ix,
+            around: (length(secret.start - whole.start), length(whole.end - secret.end)),
             places,
             kind,
             surface,

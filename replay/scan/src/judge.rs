@@ -1,5 +1,6 @@
 //! One row, judged again: a function of the row, the rules and the policy.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -262,19 +263,36 @@ impl Seen<'_, '_> {
     /// Takes what a placeholder makes of a finding out, and what placeholders hide in.
     pub(crate) fn settle(&self, found: Vec<Finding>) -> Settled {
         // A placeholder is no text of the sender's: what is found in one does not count. What reaches
-        // into one or touches it (a boundary that was none), or is put together from texts of which one
-        // may have ended otherwise, counts only where the live scan, with the text as it was, found that
-        // rule too.
+        // into one or touches it (a boundary that was none), has a keyword that a placeholder's name
+        // holds, or is put together from texts of which one may have ended otherwise, counts only as
+        // often as the live scan, with the text as it was, found that rule.
         let placeholders = Placeholders::new(self.redactions);
-        let is_joined = |finding: &Finding| finding.spans.len() > 1 && !self.redactions.is_empty();
-        let counts = |finding: &Finding| match placeholders.overlap(finding) {
-            Overlap::None if !is_joined(finding) => true,
-            Overlap::Within => false,
-            Overlap::None | Overlap::Partly => {
-                let id = self.set.rule(finding.rule).id();
-                let hidden = self.redactions.iter().filter(|hidden| hidden.rule == id).count();
-                self.recorded.iter().filter(|recorded| &***recorded == id).count() > hidden
-            }
+        let id = |finding: &Finding| self.set.rule(finding.rule).id();
+        let is_named = |finding: &Finding| {
+            let words = &self.set.rule(finding.rule).def().keywords;
+            let has =
+                |name: &str| words.iter().any(|word| name.contains(&word.to_ascii_lowercase()));
+            self.redactions.iter().any(|hidden| has(&hidden.rule))
+        };
+        let is_sure = |finding: &Finding| {
+            let is_joined = finding.spans.len() > 1 && !self.redactions.is_empty();
+            placeholders.overlap(finding) == Overlap::None && !is_joined && !is_named(finding)
+        };
+        let mut room: HashMap<&str, usize> = HashMap::new();
+        for recorded in self.recorded {
+            *room.entry(recorded).or_default() += 1;
+        }
+        let sure = found.iter().filter(|finding| is_sure(finding)).map(id);
+        for known in sure.chain(self.redactions.iter().map(|hidden| &*hidden.rule)) {
+            room.entry(known).and_modify(|room| *room = room.saturating_sub(1));
+        }
+        let mut counts = |finding: &Finding| {
+            is_sure(finding)
+                || placeholders.overlap(finding) != Overlap::Within
+                    && room.get_mut(id(finding)).filter(|room| **room > 0).is_some_and(|room| {
+                        *room -= 1;
+                        true
+                    })
         };
         let counting = found.into_iter().enumerate().filter(|(_, finding)| counts(finding));
         let (mut scanned, mut findings): (Vec<_>, Vec<_>) =
@@ -354,6 +372,7 @@ fn hidden_finding(
     }
     Some(Finding {
         rule: ix,
+        around: (0, 0),
         spans: [Span { start: hidden.start, end: hidden.start.saturating_add(hidden.length) }]
             .into_iter()
             .collect(),
@@ -404,17 +423,22 @@ impl Placeholders {
         Self(merged)
     }
 
-    /// How the finding lies to the placeholders. Touching is partly: patterns look at neighbours.
+    /// How the finding, with the rest of its match, lies to the placeholders. Touching is partly: patterns look at
+    /// neighbours.
     fn overlap(&self, finding: &Finding) -> Overlap {
+        // a byte of the text takes two of the message where it is escaped the common way
+        let around = |bytes: u32| 2 * bytes as usize;
         let mut overlap = Overlap::None;
         for span in &finding.spans {
-            let at = self.0.partition_point(|placeholder| placeholder.end < span.start);
-            match self.0.get(at) {
-                Some(over) if over.start <= span.start && span.end <= over.end => {
-                    overlap = overlap.max(Overlap::Within);
-                }
-                Some(over) if over.start <= span.end => overlap = Overlap::Partly,
-                _ => {}
+            let from = span.start.saturating_sub(around(finding.around.0));
+            let to = span.end.saturating_add(around(finding.around.1));
+            let at = self.0.partition_point(|placeholder| placeholder.end < from);
+            let near = self.0.get(at..).unwrap_or(&[]).iter().take_while(|over| over.start <= to);
+            for over in near {
+                overlap = overlap.max(match over.start <= span.start && span.end <= over.end {
+                    true => Overlap::Within,
+                    false => Overlap::Partly,
+                });
             }
         }
         overlap
