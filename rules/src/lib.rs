@@ -1,4 +1,4 @@
-//! The rules that Wiregate ships, as data: [`builtin`] is the set that is always there, [`pack`] a stricter extra one.
+//! The rules that Wiregate ships, as data: [`builtin`] is the set that is there by default, [`pack`] an extra one.
 //!
 //! The rules themselves are the YAML files beside this crate; here they are only embedded, so that a single binary
 //! has them. Nothing is parsed or compiled here: that is the `inspect` crate, which this one knows only in its tests.
@@ -125,8 +125,9 @@ pub const INTRO: &str = "\
 This page is generated from the rule files beside it (`WIREGATE_BLESS=1 cargo test -p rules --test catalogue`).
 
 A rule is one entry of a YAML file: what it finds, where it looks, what is done, its explanation, and at least two
-examples and two counter-examples. Compiling a set runs them all. Token formats are facts from the providers' own
-documentation; patterns and texts were written for this project. Examples hold templates such as `{{hex:40}}` instead
+examples and two counter-examples. Tests run them all (`wiregate-replay test rules`); a gateway that starts does not run
+those of the rules it comes with. Token formats are facts from the providers' own documentation; patterns and texts were
+written for this project. Examples hold templates such as `{{hex:40}}` instead
 of anything that looks like a secret.
 
 - **Action** is what the `balanced` preset does: `block` refuses the message, `redact` replaces the found text, `flag`
@@ -145,7 +146,7 @@ pub const SECTIONS: [(&str, &str); 4] = [
     ("dlp", "Secrets"),
     ("pii", "Personal data"),
     ("injection", "Injection, poisoning, exfiltration, dangerous arguments"),
-    ("packs", "Packs: not built in, loaded by name"),
+    ("packs", "Packs: not built in, loaded by name (`wiregate-replay --pack`) or from a folder"),
 ];
 
 const CORPUS: &[(&str, &str)] = embed![
