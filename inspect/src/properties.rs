@@ -264,8 +264,8 @@ proptest! {
                     let secret = captures.name("secret").map_or(whole.clone(), |m| m.range());
                     let window = rule.def.window.unwrap_or(usize::MAX);
                     let near = &text[whole.start.saturating_sub(window)..whole.end.saturating_add(window).min(text.len())].to_lowercase();
-                    let keyword = |word: &String| near.contains(word.as_str()) || key.as_ref().is_some_and(|key| key.to_lowercase().contains(word.as_str()));
-                    if (rule.keywords.is_empty() || rule.keywords.iter().any(keyword))
+                    let keyword = |word: &String| near.contains(&word.to_ascii_lowercase()) || key.as_ref().is_some_and(|key| key.to_lowercase().contains(&word.to_ascii_lowercase()));
+                    if (rule.def().keywords.is_empty() || rule.def().keywords.iter().any(keyword))
                         && rule.validator.is_none_or(|v| v.check(text[secret.clone()].as_bytes()))
                     {
                         expected.push((rule.id().to_owned(), offset + secret.start, offset + secret.end));

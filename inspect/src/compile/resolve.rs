@@ -7,6 +7,7 @@ use crate::anchor::{self, Anchors, Pieces};
 use crate::rule::{AllowDef, AllowTarget, RuleDef};
 use crate::surface::SurfaceSet;
 use crate::validate::Validator;
+use aho_corasick::{AhoCorasick, AhoCorasickBuilder};
 use regex::bytes::{Regex, RegexBuilder};
 use regex_syntax::hir::{Hir, HirKind};
 use std::borrow::Cow;
@@ -86,6 +87,7 @@ pub(super) fn resolve(
         Some(key) => Some(key?),
     };
     check_empty(&hir, origin, errors);
+    let keywords = keywords(def, origin, errors);
     let pieces = Pieces::of(&hir);
     let trigger = choose_trigger(def, &pieces, key.as_ref().map(|(_, hir)| hir), origin, errors);
     // too few examples make a rule unfit to ship, not unfit to run
@@ -103,7 +105,7 @@ pub(super) fn resolve(
             byte: anchor::rare_byte(&pieces),
             non_ascii: anchor::needs_non_ascii(&hir),
         },
-        keywords: def.keywords.iter().map(|word| word.to_ascii_lowercase()).collect(),
+        keywords: keywords?,
         views: ViewSet::of(def),
         def: def.clone(),
         surfaces,
@@ -113,6 +115,23 @@ pub(super) fn resolve(
         allow,
         trigger: trigger?,
     })
+}
+
+/// All keywords as one automaton, if there are any; `None` when they are too many.
+fn keywords(
+    def: &RuleDef,
+    origin: &Origin<'_>,
+    errors: &mut Vec<CompileError>,
+) -> Option<Option<AhoCorasick>> {
+    if def.keywords.is_empty() {
+        return Some(None);
+    }
+    let built = AhoCorasickBuilder::new().ascii_case_insensitive(true).build(&def.keywords);
+    if built.is_err() {
+        let message = "the keywords are too many for one automaton";
+        errors.push(origin.error(Code::TooLarge, "/keywords", message));
+    }
+    built.ok().map(Some)
 }
 
 /// The fields that need no regex.

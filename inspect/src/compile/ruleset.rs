@@ -7,6 +7,7 @@ use crate::rule::{Action, Class, Confidence, Docs, RuleDef, Severity, Tests, Vie
 use crate::set::SetDef;
 use crate::surface::SurfaceSet;
 use crate::validate::Validator;
+use aho_corasick::AhoCorasick;
 use regex::bytes::Regex;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -81,8 +82,8 @@ pub struct Rule {
     /// Which capture group is the secret.
     pub(crate) secret: Option<usize>,
     pub(crate) key: Option<Regex>,
-    /// Lower case.
-    pub(crate) keywords: Vec<String>,
+    /// All its keywords, ASCII case aside.
+    pub(crate) keywords: Option<AhoCorasick>,
     pub(crate) validator: Option<Validator>,
     pub(crate) allow: Vec<Allow>,
     pub(crate) trigger: Trigger,

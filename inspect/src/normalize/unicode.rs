@@ -29,8 +29,8 @@ pub(crate) struct Folded {
 pub(crate) fn fold(text: &str, invisible: Invisible) -> Option<Folded> {
     let mut out = Derived::default();
     let (mut changed, mut unseen) = (false, false);
-    // bytes of the source already in `out`
-    let mut done = 0;
+    // bytes of the source already in `out`, and where a character that became a space ended
+    let (mut done, mut spaced) = (0, None);
     let mut chars = text.char_indices().peekable();
     while let Some((at, c)) = chars.next() {
         let end = at + c.len_utf8();
@@ -48,7 +48,12 @@ pub(crate) fn fold(text: &str, invisible: Invisible) -> Option<Folded> {
             Known::Letter(seen) => {
                 changed |= is_looked_at(seen);
                 out.same(done, text.get(done..at).unwrap_or(""));
-                out.made_char(at..end, seen);
+                // spaces of other kinds in a row are one
+                match seen == ' ' && spaced == Some(at) {
+                    true => out.made(at..end, ""),
+                    false => out.made_char(at..end, seen),
+                }
+                spaced = (seen == ' ').then_some(end);
                 done = end;
                 continue;
             }
@@ -305,6 +310,8 @@ mod tests {
         assert_eq!(folded(&format!("ignore{}all", " ".repeat(33))).unwrap(), "ignore all");
         assert_eq!(folded(&format!("a{}\tb", "\n".repeat(500))).unwrap(), "a\nb");
         assert_eq!(folded(&format!("ignore{}all", " ".repeat(32))), None);
+        assert_eq!(folded(&format!("ignore{}all", "\u{a0}".repeat(40))).unwrap(), "ignore all");
+        assert_eq!(folded("ignore\u{2003}\u{a0}all").unwrap(), "ignore all");
         for before in 0..40 {
             let text = format!("{}{}x", "a".repeat(before), " ".repeat(33));
             assert!(super::wide_gaps(text.as_bytes()).next().is_some());

@@ -1,6 +1,6 @@
 //! Texts that are in no arena: long numbers, other readings, texts that are no JSON. Each gets a filter pass of its own.
 
-use super::pass::{Pass, WORK_PER_BYTE};
+use super::pass::{MAX_REGIONS, Pass, WORK_PER_BYTE};
 use super::regions;
 use super::verify::{Back, Piece};
 use crate::compile::Role;
@@ -74,6 +74,10 @@ impl Pass<'_, '_, '_> {
                     Role::Keyword => self.push(0, *ix, 0, usize::MAX),
                     Role::Key => {}
                 }
+            }
+            if self.memory.regions.len() >= MAX_REGIONS {
+                self.truncated = true;
+                return ControlFlow::Break(());
             }
             ControlFlow::Continue(())
         });

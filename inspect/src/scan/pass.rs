@@ -19,7 +19,7 @@ pub(super) const WORK_PER_BYTE: usize = 32;
 /// And at least this many, so that small messages are never cut short.
 const MIN_WORK: usize = 4 * 1024 * 1024;
 /// Regions kept at most.
-const MAX_REGIONS: usize = 100_000;
+pub(super) const MAX_REGIONS: usize = 100_000;
 
 /// What a scanner keeps between messages.
 #[derive(Debug, Default)]

@@ -96,7 +96,7 @@ impl Pass<'_, '_, '_> {
     ) -> (Check, String) {
         let rule = self.rules.rule(ix);
         let value = piece.text.get(secret.clone()).unwrap_or(&[]);
-        if !rule.keywords.is_empty() && !self.has_keyword(ix, piece, whole) {
+        if rule.keywords.is_some() && !self.has_keyword(ix, piece, whole) {
             let where_ = match rule.def.window {
                 Some(window) => format!("within {window} bytes or in the key"),
                 None => "in the text or in its key".to_owned(),

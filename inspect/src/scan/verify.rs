@@ -181,7 +181,7 @@ impl Pass<'_, '_, '_> {
         let Some(value) = piece.text.get(secret.clone()) else {
             return false;
         };
-        (rule.keywords.is_empty() || self.has_keyword(ix, piece, whole))
+        (rule.keywords.is_none() || self.has_keyword(ix, piece, whole))
             && rule.validator.is_none_or(|validator| validator.check(value))
             && rule.def.entropy.is_none_or(|least| validate::entropy(value) >= least)
             && !rule.allow.iter().any(|allow| self.is_allowed(allow, piece, whole, value))
@@ -209,11 +209,10 @@ impl Pass<'_, '_, '_> {
             }
         };
         let key = piece.key.unwrap_or("").as_bytes();
-        let words = &rule.keywords;
-        if !self.charge((near.len() + key.len()).saturating_mul(words.len()) / 16) {
+        if !self.charge((near.len() + key.len()) / 4) {
             return false;
         }
-        let has = |text: &[u8]| words.iter().any(|word| contains(text, word.as_bytes()));
+        let has = |text: &[u8]| rule.keywords.as_ref().is_some_and(|words| words.is_match(text));
         let had = has(near) || has(key);
         self.worded = Some((piece.id, ix, had));
         had

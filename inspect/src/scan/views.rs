@@ -185,7 +185,8 @@ impl Pass<'_, '_, '_> {
             let Some(mut derived) = decode(top, deep) else { return };
             derived.how = "decoded";
             self.truncated |= derived.partial;
-            let odd = derived.text.bytes().any(|b| !(b' '..=b'~').contains(&b) && b != b'\n');
+            let odd = derived.text.bytes().any(|b| !(b' '..=b'~').contains(&b) && b != b'\n')
+                || wide_gaps(derived.text.as_bytes()).next().is_some();
             chain.push(derived);
             self.read_chain(piece, &chain, room);
             if odd
@@ -234,6 +235,11 @@ impl Pass<'_, '_, '_> {
             };
             self.read(&inner, &refs, View::Raw, room);
             let text = value.derived.text.as_str();
+            if wide_gaps(text.as_bytes()).next().is_some()
+                && let Some(folded) = fold(text, Invisible::Drop)
+            {
+                self.read_on(&inner, &refs, &folded.derived, View::Normalised, room);
+            }
             if depth < MAX_DEPTH && matches!(text.trim_ascii_start().as_bytes(), [b'{' | b'[', ..])
             {
                 self.nested(&inner, text, &refs, depth + 1, room);

@@ -54,7 +54,8 @@ pub struct Judged {
     /// Whether placeholders stand in the recorded body.
     pub redacted: bool,
     /// What of the message is blocked, sorted: tools of a list by their place, since the rest of the
-    /// list passes; anything else as a whole, which is the empty place.
+    /// list passes; anything else as a whole, which is the empty place. So is what the rules could not
+    /// see whole, as `on_error: block` has it.
     pub blocked: Vec<String>,
 }
 
@@ -323,10 +324,11 @@ fn verdict(scanner: &mut Scanner, seen: &mut Seen<'_, '_>) -> Judged {
     let hidden = seen.redactions.iter().map(|hidden| (hidden.rule.clone(), hidden.path.clone()));
     let mut hidden: Vec<(String, String)> = hidden.collect();
     hidden.sort();
-    let scan = Scan { truncated: scan.truncated, findings: settled.findings };
+    let truncated = scan.truncated;
+    let scan = Scan { truncated, findings: settled.findings };
     let verdict = Verdict::decide(seen.set, seen.policy, seen.subject, scan, seen.message.raw());
     Judged {
-        blocked: blocked(&verdict, seen.subject),
+        blocked: if truncated { vec![String::new()] } else { blocked(&verdict, seen.subject) },
         action: verdict.action,
         would_be: verdict.would_be,
         found,
