@@ -22,10 +22,10 @@ pub(crate) fn commonness(literal: &[u8]) -> f64 {
     let by_letters: f64 = literal.iter().map(|b| frequency(*b)).product();
     let unlisted = by_letters.min(UNLISTED);
     let grams = literal.windows(4).filter_map(|gram| <[u8; 4]>::try_from(gram).ok());
-    grams
-        .map(|gram| LISTED.get(&gram).copied().unwrap_or(unlisted))
-        .min_by(f64::total_cmp)
-        .unwrap_or(unlisted)
+    let rarest = grams.map(|gram| LISTED.get(&gram).copied().unwrap_or(unlisted));
+    // each byte more makes it rarer: `replace` is, though its rarest four bytes are those of `repl`
+    let longer = i32::try_from(literal.len().saturating_sub(4)).unwrap_or(i32::MAX);
+    rarest.min_by(f64::total_cmp).unwrap_or(unlisted) * f64::powi(0.7, longer)
 }
 
 /// The lines of the table: a power of two, and what occurs about once in so many bytes.

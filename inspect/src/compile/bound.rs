@@ -1,54 +1,70 @@
 //! White space in patterns: `\s+` means up to [`WIDEST`] characters. Longer runs are made one before a rule sees them
 //! (the normalised reading), so nothing is lost, and a match gets a length that windows can be cut by.
+//!
+//! The pattern's own text is changed, operator by operator, and nothing else in it.
 
-use regex_syntax::hir::{Capture, Class, Hir, HirKind, Repetition, print::Printer};
+use regex_syntax::ast::{Ast, Repetition, RepetitionKind, RepetitionRange, parse::Parser};
+use regex_syntax::hir::{Class, Hir, HirKind};
+use std::ops::Range;
 
 /// White space in a row that a pattern sees at most.
 pub(crate) const WIDEST: u32 = 32;
 
-/// The pattern with its unbounded runs of white space bounded, as a tree and as text; `None` when it has none. The text
-/// is for a builder with Unicode on, whatever the pattern was written for.
-pub(super) fn bounded(hir: &Hir) -> Option<(Hir, String)> {
-    let (hir, changed) = bound(hir);
-    let mut text = String::new();
-    // printing to a String cannot fail
-    (changed && Printer::new().print(&hir, &mut text).is_ok()).then_some((hir, text))
+/// A sound pattern with its unbounded runs of white space bounded; `None` when it has none.
+pub(super) fn bounded(pattern: &str, unicode: bool) -> Option<String> {
+    let ast = Parser::new().parse(pattern).ok()?;
+    let mut edits = Vec::new();
+    collect(&ast, pattern, unicode, &mut edits);
+    if edits.is_empty() {
+        return None;
+    }
+    edits.sort_by_key(|(range, _)| range.start);
+    let mut out = String::with_capacity(pattern.len() + 8 * edits.len());
+    let mut done = 0;
+    for (range, operator) in edits {
+        out.push_str(pattern.get(done..range.start)?);
+        out.push_str(&operator);
+        done = range.end;
+    }
+    out.push_str(pattern.get(done..)?);
+    Some(out)
 }
 
-fn bound(hir: &Hir) -> (Hir, bool) {
-    let all = |parts: &[Hir]| {
-        let bound: Vec<(Hir, bool)> = parts.iter().map(bound).collect();
-        let changed = bound.iter().any(|(_, changed)| *changed);
-        (bound.into_iter().map(|(hir, _)| hir).collect(), changed)
-    };
-    match hir.kind() {
-        HirKind::Repetition(repetition)
-            if repetition.max.is_none() && is_space(&repetition.sub) =>
-        {
-            let max = Some(repetition.min.max(WIDEST));
-            (Hir::repetition(Repetition { max, ..repetition.clone() }), true)
+/// The operators to replace, and by what.
+fn collect(ast: &Ast, pattern: &str, unicode: bool, edits: &mut Vec<(Range<usize>, String)>) {
+    match ast {
+        Ast::Repetition(repetition) => {
+            edits.extend(edit(repetition, pattern, unicode));
+            collect(&repetition.ast, pattern, unicode, edits);
         }
-        HirKind::Repetition(repetition) => {
-            let (sub, changed) = bound(&repetition.sub);
-            let sub = Box::new(sub);
-            (Hir::repetition(Repetition { sub, ..repetition.clone() }), changed)
+        Ast::Group(group) => collect(&group.ast, pattern, unicode, edits),
+        Ast::Concat(concat) => {
+            concat.asts.iter().for_each(|ast| collect(ast, pattern, unicode, edits));
         }
-        HirKind::Capture(capture) => {
-            let (sub, changed) = bound(&capture.sub);
-            (Hir::capture(Capture { sub: Box::new(sub), ..capture.clone() }), changed)
+        Ast::Alternation(alternation) => {
+            alternation.asts.iter().for_each(|ast| collect(ast, pattern, unicode, edits));
         }
-        HirKind::Concat(parts) => {
-            let (parts, changed) = all(parts);
-            (Hir::concat(parts), changed)
-        }
-        HirKind::Alternation(parts) => {
-            let (parts, changed) = all(parts);
-            (Hir::alternation(parts), changed)
-        }
-        HirKind::Empty | HirKind::Literal(_) | HirKind::Class(_) | HirKind::Look(_) => {
-            (hir.clone(), false)
-        }
+        _ => {}
     }
+}
+
+fn edit(repetition: &Repetition, pattern: &str, unicode: bool) -> Option<(Range<usize>, String)> {
+    let min = match repetition.op.kind {
+        RepetitionKind::ZeroOrMore => 0,
+        RepetitionKind::OneOrMore => 1,
+        RepetitionKind::Range(RepetitionRange::AtLeast(min)) => min,
+        _ => return None,
+    };
+    let sub = repetition.ast.span();
+    let mut parser = regex_syntax::ParserBuilder::new();
+    let sub = pattern.get(sub.start.offset..sub.end.offset)?;
+    let sub = parser.unicode(unicode).utf8(false).build().parse(sub).ok()?;
+    let lazy = if repetition.greedy { "" } else { "?" };
+    let span = repetition.op.span;
+    is_space(&sub).then(|| {
+        let operator = format!("{{{min},{}}}{lazy}", min.max(WIDEST));
+        (span.start.offset..span.end.offset, operator)
+    })
 }
 
 /// Whether one character of white space is all it can match.
@@ -61,6 +77,7 @@ fn is_space(hir: &Hir) -> bool {
         HirKind::Class(Class::Unicode(class)) => {
             class.iter().all(|range| (range.start()..=range.end()).all(char::is_whitespace))
         }
+        HirKind::Capture(capture) => is_space(&capture.sub),
         _ => false,
     }
 }
@@ -68,40 +85,22 @@ fn is_space(hir: &Hir) -> bool {
 #[cfg(test)]
 mod tests {
     use super::bounded;
-    use regex::bytes::RegexBuilder;
-
-    fn hir(pattern: &str, unicode: bool) -> regex_syntax::hir::Hir {
-        let mut parser = regex_syntax::ParserBuilder::new();
-        parser.unicode(unicode).utf8(false).build().parse(pattern).unwrap()
-    }
 
     #[test]
-    fn only_white_space_is_bounded_and_all_else_matches_as_before() {
-        for (pattern, unicode, text) in [
-            (r"(?i)\bignore\s+(?P<secret>all)\b", false, "so IGNORE \n ALL."),
-            (r"a[ \t]*\d+(?:\s+\w+){2}", false, "a\t12 b  c"),
-            (r"(?i)забудь\s+всё", true, "Забудь   ВСЁ"),
-            (r"\x20+\xfe?x", false, "   x"),
+    fn only_white_space_is_bounded_and_all_else_stays() {
+        for (pattern, unicode, expected) in [
+            (r"(?i)\bignore\s+(?P<s>all)\b", false, r"(?i)\bignore\s{1,32}(?P<s>all)\b"),
+            (r"a[ \t]*?\d+(?:\s{2,}\w+){2}", false, r"a[ \t]{0,32}?\d+(?:\s{2,32}\w+){2}"),
+            (r"забудь\s+всё", true, r"забудь\s{1,32}всё"),
+            (
+                r"(?:\s+)?(?:[a-z]{2})?x\x20+(?: )*",
+                false,
+                r"(?:\s{1,32})?(?:[a-z]{2})?x\x20{1,32}(?: ){0,32}",
+            ),
+            (r"\s{40,}x", false, r"\s{40,40}x"),
         ] {
-            let (bound, printed) = bounded(&hir(pattern, unicode)).unwrap();
-            let build =
-                |pattern: &str, unicode| RegexBuilder::new(pattern).unicode(unicode).build();
-            let (was, is) = (build(pattern, unicode).unwrap(), build(&printed, true).unwrap());
-            assert_eq!(
-                is.find(text.as_bytes()).unwrap().range(),
-                was.find(text.as_bytes()).unwrap().range()
-            );
-            assert_eq!(
-                is.capture_names().collect::<Vec<_>>(),
-                was.capture_names().collect::<Vec<_>>()
-            );
-            assert_eq!(
-                bound.properties().minimum_len(),
-                hir(pattern, unicode).properties().minimum_len()
-            );
+            assert_eq!(bounded(pattern, unicode).as_deref(), Some(expected));
         }
-        let (bound, _) = bounded(&hir(r"ignore\s+all", false)).unwrap();
-        assert_eq!(bound.properties().maximum_len(), Some(6 + 32 + 3));
-        assert!(bounded(&hir(r"[a-z]+\s{2,5}[\sx]*", false)).is_none());
+        assert_eq!(bounded(r"[a-z]+\s{2,5}[\sx]*\S+\s?", false), None);
     }
 }

@@ -250,12 +250,11 @@ fn compile_regex(
     if pattern.len() > PATTERN_LEN {
         return tell(Code::TooLarge, format!("longer than {PATTERN_LEN} bytes"));
     }
-    let hir = regex_syntax::ParserBuilder::new()
-        .unicode(unicode)
-        .utf8(false)
-        .nest_limit(100)
-        .build()
-        .parse(pattern);
+    let parse = |pattern: &str| {
+        let mut parser = regex_syntax::ParserBuilder::new();
+        parser.unicode(unicode).utf8(false).nest_limit(100).build().parse(pattern)
+    };
+    let hir = parse(pattern);
     let hir = match hir {
         Ok(hir) => hir,
         Err(regex_syntax::Error::Parse(error)) => {
@@ -276,12 +275,11 @@ fn compile_regex(
             "the byte 0xFF separates texts; end the class at \\xFE".to_owned(),
         );
     }
-    let (hir, pattern, unicode) = match bounded(&hir).filter(|_| field == "/pattern") {
-        Some((hir, printed)) => (hir, Cow::Owned(printed), true),
-        None => (hir, Cow::Borrowed(pattern), unicode),
-    };
+    let narrowed = if field == "/pattern" { bounded(pattern, unicode) } else { None };
+    let narrowed = narrowed.and_then(|pattern| Some((parse(&pattern).ok()?, Cow::Owned(pattern))));
+    let (hir, pattern) = narrowed.unwrap_or((hir, Cow::Borrowed(pattern)));
     let mut builder = RegexBuilder::new(&pattern);
-    match builder.unicode(unicode).size_limit(REGEX_SIZE).nest_limit(200).build() {
+    match builder.unicode(unicode).size_limit(REGEX_SIZE).nest_limit(100).build() {
         Ok(regex) => Some((regex, hir)),
         Err(regex::Error::CompiledTooBig(limit)) => {
             tell(Code::TooLarge, format!("the compiled regex is larger than {limit} bytes"))

@@ -206,7 +206,7 @@ fn backslash_u(text: &str, at: usize) -> Option<Run> {
     };
     let rest = text.get(at + 2..)?;
     let (code, mut end) = if let Some(braced) = rest.strip_prefix('{') {
-        let len = braced.find('}').filter(|len| (1..=6).contains(len))?;
+        let len = braced.bytes().take(7).position(|b| b == b'}').filter(|len| *len > 0)?;
         (digits(at + 3, len)?, at + 4 + len)
     } else if text.as_bytes().get(at + 1) == Some(&b'U') {
         (digits(at + 2, 8)?, at + 10)

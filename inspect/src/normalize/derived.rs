@@ -7,6 +7,8 @@ use std::ops::Range;
 pub(crate) struct Derived {
     pub(crate) text: String,
     parts: Vec<Part>,
+    /// Whether it is a value of JSON that stands in the source.
+    pub(crate) is_json_value: bool,
     /// Whether a limit left part of the source out.
     pub(crate) partial: bool,
     /// What was done to the source, for people.

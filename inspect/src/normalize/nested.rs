@@ -2,6 +2,7 @@
 
 use super::derived::Derived;
 use std::ops::Range;
+use std::rc::Rc;
 
 /// Values of one text at most.
 const MAX_VALUES: usize = 20_000;
@@ -12,7 +13,7 @@ pub(crate) struct Nested {
     /// The text, unescaped.
     pub(crate) derived: Derived,
     /// The nearest key above it: which key of this JSON, and its text.
-    pub(crate) key: Option<(u32, String)>,
+    pub(crate) key: Option<(u32, Rc<str>)>,
     pub(crate) is_number: bool,
 }
 
@@ -33,7 +34,7 @@ struct Open {
     is_object: bool,
     key_next: bool,
     /// The key that names the container.
-    key: Option<(u32, String)>,
+    key: Option<(u32, Rc<str>)>,
 }
 
 struct Walk<'t> {
@@ -41,7 +42,7 @@ struct Walk<'t> {
     at: usize,
     open: Vec<Open>,
     /// The key read last in the innermost object, or the one above an array.
-    key: Option<(u32, String)>,
+    key: Option<(u32, Rc<str>)>,
     values: Vec<Nested>,
     keys: u32,
 }
@@ -112,7 +113,7 @@ impl Walk<'_> {
         let is_key = self.open.last_mut().is_some_and(|open| std::mem::take(&mut open.key_next));
         if is_key && !is_number {
             self.keys += 1;
-            self.key = Some((self.keys, derived.text.clone()));
+            self.key = Some((self.keys, Rc::from(derived.text.as_str())));
             self.values.push(Nested { derived, key: None, is_number });
         } else {
             self.values.push(Nested { derived, key: self.key.clone(), is_number });
@@ -124,6 +125,7 @@ impl Walk<'_> {
 fn unescape(text: &str, range: Range<usize>) -> Derived {
     let mut out = Derived::default();
     out.how = "value of JSON in it";
+    out.is_json_value = true;
     let mut at = range.start;
     while at < range.end {
         let rest = text.get(at..range.end).unwrap_or("");
@@ -157,9 +159,7 @@ mod tests {
         assert!(!partial);
         let told: Vec<(&str, Option<&str>, bool)> = values
             .iter()
-            .map(|v| {
-                (v.derived.text.as_str(), v.key.as_ref().map(|(_, k)| k.as_str()), v.is_number)
-            })
+            .map(|v| (v.derived.text.as_str(), v.key.as_ref().map(|(_, k)| &**k), v.is_number))
             .collect();
         assert_eq!(
             told,

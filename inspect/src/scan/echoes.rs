@@ -11,9 +11,9 @@ use std::ops::Range;
 /// Shortest secret whose repetitions are looked for: shorter ones stand in other words too.
 const MIN_ECHO: usize = 8;
 /// Secrets of one message whose repetitions are looked for, at most.
-const MAX_SECRETS: usize = 16;
+const MAX_SECRETS: usize = 128;
 /// Repetitions of one secret, at most.
-const MAX_ECHOES: usize = 64;
+const MAX_ECHOES: usize = 1024;
 
 impl Pass<'_, '_, '_> {
     /// Finds the secrets of a result again wherever they stand in it.
@@ -28,6 +28,7 @@ impl Pass<'_, '_, '_> {
                 secrets.push((index, secret));
             }
             if secrets.len() == MAX_SECRETS {
+                self.truncated = true;
                 break;
             }
         }
@@ -37,7 +38,11 @@ impl Pass<'_, '_, '_> {
                 return;
             }
             let all = memchr::memmem::find_iter(message.arena(), secret.as_bytes());
-            for at in all.take(MAX_ECHOES) {
+            for (number, at) in all.enumerate() {
+                if number == MAX_ECHOES {
+                    self.truncated = true;
+                    break;
+                }
                 let entry = entry_at(message.entries(), at).filter(|entry| !entry.is_key);
                 let Some(entry) = entry else { continue };
                 let start = at - entry.start as usize;

@@ -28,7 +28,7 @@ impl Pass<'_, '_, '_> {
         } else {
             let spent = (self.work, self.truncated, self.worded, self.rewinds);
             let (check, saw) = match holds {
-                true => self.why_not_kept(ix, piece, secret),
+                true => self.why_not_kept(ix, piece, whole, secret),
                 false => self.why_it_fails(ix, piece, whole, secret),
             };
             (self.work, self.truncated, self.worded, self.rewinds) = spent;
@@ -131,10 +131,11 @@ impl Pass<'_, '_, '_> {
         &mut self,
         ix: RuleIx,
         piece: &Piece<'_>,
+        whole: &Range<usize>,
         secret: &Range<usize>,
     ) -> (Check, String) {
         let rule = self.rules.rule(ix);
-        let Some((places, _)) = places(piece, secret) else {
+        let Some((places, _)) = places(piece, whole, secret) else {
             let saw = match piece.back {
                 Back::Joined(_) => "stands in one text alone, or across what was left out",
                 _ => "the text this was made of says the same there, or the match crosses a gap",

@@ -6,7 +6,7 @@ use super::{exempt, joins, quote, regions};
 use crate::compile::{Allow, Rule, RuleIx, Trigger, hex};
 use crate::message::{NO_KEY, ValueKind};
 use crate::normalize::Derived;
-use crate::rule::{AllowTarget, View};
+use crate::rule::{AllowTarget, Class, View};
 use crate::surface::{Surface, surface_of};
 use crate::validate;
 use sha2::{Digest, Sha256};
@@ -48,6 +48,17 @@ pub(super) enum Back<'t> {
     Chain(&'t [&'t Derived]),
     /// Neighbours put together.
     Joined(&'t joins::Joined),
+}
+
+impl Back<'_> {
+    /// Whether the text stands in the message as it is read, or as a value of JSON in a string.
+    fn is_json(&self) -> bool {
+        match self {
+            Self::Same => true,
+            Self::Chain(chain) => chain.iter().all(|derived| derived.is_json_value),
+            Self::Joined(_) => false,
+        }
+    }
 }
 
 /// Where in the message something found stands.
@@ -249,17 +260,24 @@ impl Pass<'_, '_, '_> {
     /// a plainer reading already.
     fn keep(&mut self, ix: RuleIx, piece: &Piece<'_>, whole: &Range<usize>, secret: Range<usize>) {
         let rule = self.rules.rule(ix);
-        let Some((places, part)) = places(piece, &secret) else { return };
+        let Some((places, part)) = places(piece, whole, &secret) else { return };
         let Some(node) = places.first().map_or(Some(piece.node), |(node, _)| Some(*node)) else {
             return;
         };
+        // what is more sure of its end is what has to go; a sentence is told once
+        let whole_secret = matches!(rule.def.class, Class::Secret | Class::Pii);
         let known = |found: &Found| {
-            found.rule == ix
-                && found.places.iter().any(|(node, known)| {
-                    places
-                        .iter()
-                        .any(|(n, r)| n == node && r.start < known.end && known.start < r.end)
+            let is_in = |(node, range): &(u32, Range<usize>)| {
+                found.places.iter().any(|(n, known)| match n == node {
+                    true if whole_secret => known.start <= range.start && range.end <= known.end,
+                    same => same && range.start < known.end && known.start < range.end,
                 })
+            };
+            found.rule == ix
+                && match whole_secret {
+                    true => places.iter().all(is_in),
+                    false => places.iter().any(is_in),
+                }
         };
         if !matches!(piece.back, Back::Same) && self.memory.found.iter().any(known) {
             return;
@@ -279,7 +297,13 @@ impl Pass<'_, '_, '_> {
         });
         let more = rule.def.context.as_ref().filter(|_| near).map_or(0, |context| context.score);
         let kind = match piece.kind {
-            ValueKind::String if is_nested_number(piece.text, &secret) => ValueKind::Number,
+            ValueKind::String
+                if matches!(piece.back, Back::Same) && is_nested_number(piece.text, &secret) =>
+            {
+                ValueKind::Number
+            }
+            // what is encoded goes whole
+            ValueKind::Number if !piece.back.is_json() => ValueKind::String,
             kind => kind,
         };
         let length = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
@@ -353,22 +377,22 @@ impl Pass<'_, '_, '_> {
     }
 }
 
-/// The way back from part of a text to the message's own texts; `None` when it says nothing that these don't say.
-pub(super) fn places(piece: &Piece<'_>, range: &Range<usize>) -> Option<(Places, Part)> {
+/// The way back from what was found to the message's own texts; `None` when the whole match says nothing that these
+/// don't say.
+pub(super) fn places(
+    piece: &Piece<'_>,
+    whole: &Range<usize>,
+    secret: &Range<usize>,
+) -> Option<(Places, Part)> {
     match piece.back {
-        Back::Same => Some((SmallVec::from_elem((piece.node, range.clone()), 1), Part::This)),
+        Back::Same => Some((SmallVec::from_elem((piece.node, secret.clone()), 1), Part::This)),
         Back::Chain(chain) => {
-            let mut range = range.clone();
-            for (steps, derived) in chain.iter().rev().enumerate() {
-                let (source, made) = derived.source(&range)?;
-                if steps == 0 && !made {
-                    return None;
-                }
-                range = source;
-            }
-            Some((SmallVec::from_elem((piece.node, range), 1), Part::This))
+            let (_, made) = chain.last()?.source(whole)?;
+            let back = |range, derived: &&Derived| Some(derived.source(&range)?.0);
+            let range = chain.iter().rev().try_fold(secret.clone(), back)?;
+            made.then(|| (SmallVec::from_elem((piece.node, range), 1), Part::This))
         }
-        Back::Joined(joined) => joined.places(range),
+        Back::Joined(joined) => joined.places(secret),
     }
 }
 

@@ -145,7 +145,15 @@ impl Pass<'_, '_, '_> {
                 self.read(piece, &[&spaced.derived], View::Normalised, room);
             }
             self.read(piece, &[&folded.derived], View::Normalised, room);
+            // what was between blanks is gone: the gap may be too wide for a pattern now
+            let again = wide_gaps(folded.derived.text.as_bytes()).next().is_some();
+            let closed = again.then(|| fold(&folded.derived.text, Invisible::Drop)).flatten();
             chain.push(folded.derived);
+            if let Some(closed) = closed {
+                chain.push(closed.derived);
+                let refs: SmallVec<[&Derived; 2]> = chain.iter().collect();
+                self.read(piece, &refs, View::Normalised, room);
+            }
         }
         if why & (ENCODED | UNICODE) != 0 {
             self.decoded(piece, text, chain.clone(), room);
@@ -228,7 +236,7 @@ impl Pass<'_, '_, '_> {
             let refs: SmallVec<[&Derived; 8]> =
                 chain.iter().copied().chain(std::iter::once(&value.derived)).collect();
             let inner = Piece {
-                key: value.key.as_ref().map(|(_, key)| key.as_str()),
+                key: value.key.as_ref().map(|(_, key)| &**key),
                 key_id: value.key.as_ref().map_or(NO_KEY, |(id, _)| NESTED_KEYS | (first_key + id)),
                 kind: if value.is_number { ValueKind::Number } else { piece.kind },
                 ..*piece
