@@ -15,8 +15,8 @@ const GRAM: usize = 4;
 const FOLD: u64 = 0x2020_2020;
 /// Positions asked before the answers are looked at.
 const BLOCK: usize = 8;
-/// Bits of a hash that index the bitmap, of 16 KiB. Fixed, so that nothing is asked per position but the bitmap.
-const INDEX_BITS: u32 = 17;
+/// Bits of a hash that index the bitmap, of 64 KiB. Fixed, so that nothing is asked per position but the bitmap.
+const INDEX_BITS: u32 = 19;
 const WORDS: usize = 1 << (INDEX_BITS - 5);
 
 /// All literals, compiled.

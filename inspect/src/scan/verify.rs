@@ -264,8 +264,10 @@ impl Pass<'_, '_, '_> {
         let Some(node) = places.first().map_or(Some(piece.node), |(node, _)| Some(*node)) else {
             return;
         };
-        // what is more sure of its end is what has to go; a sentence is told once
-        let whole_secret = matches!(rule.def.class, Class::Secret | Class::Pii);
+        // Of a secret that goes on in another reading, the rest has to go too; what goes on in a neighbour is a guess,
+        // and a sentence is told once.
+        let whole_secret = matches!(rule.def.class, Class::Secret | Class::Pii)
+            && matches!(piece.back, Back::Chain(_));
         let known = |found: &Found| {
             let is_in = |(node, range): &(u32, Range<usize>)| {
                 found.places.iter().any(|(n, known)| match n == node {
