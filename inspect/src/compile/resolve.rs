@@ -250,11 +250,9 @@ fn compile_regex(
     if pattern.len() > PATTERN_LEN {
         return tell(Code::TooLarge, format!("longer than {PATTERN_LEN} bytes"));
     }
-    let parse = |pattern: &str| {
-        let mut parser = regex_syntax::ParserBuilder::new();
-        parser.unicode(unicode).utf8(false).nest_limit(100).build().parse(pattern)
-    };
-    let hir = parse(pattern);
+    let mut parser = regex_syntax::ParserBuilder::new();
+    let mut parser = parser.unicode(unicode).utf8(false).nest_limit(100).build();
+    let hir = parser.parse(pattern);
     let hir = match hir {
         Ok(hir) => hir,
         Err(regex_syntax::Error::Parse(error)) => {
@@ -276,7 +274,8 @@ fn compile_regex(
         );
     }
     let narrowed = if field == "/pattern" { bounded(pattern, unicode) } else { None };
-    let narrowed = narrowed.and_then(|pattern| Some((parse(&pattern).ok()?, Cow::Owned(pattern))));
+    let narrowed =
+        narrowed.and_then(|pattern| Some((parser.parse(&pattern).ok()?, Cow::Owned(pattern))));
     let (hir, pattern) = narrowed.unwrap_or((hir, Cow::Borrowed(pattern)));
     let mut builder = RegexBuilder::new(&pattern);
     match builder.unicode(unicode).size_limit(REGEX_SIZE).nest_limit(100).build() {
