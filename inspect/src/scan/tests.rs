@@ -293,3 +293,43 @@ fn placeholders_of_equal_secrets_are_equal_under_a_key() {
     assert!(words[0].starts_with("[wg:t.sure:") && words[0] == words[1], "{text}");
     assert_ne!(words[0], words[2]);
 }
+
+/// What goes on of a result's text.
+fn forwarded(set: &RuleSet, text: &str) -> String {
+    let raw = text_of(text).to_string();
+    let out = Parser::new(ParseLimits::default()).parse(raw.as_bytes(), |message| {
+        let scan = Scanner::new().scan(set, message, &TO_CLIENT);
+        let verdict = Verdict::decide(set, &Policy::default(), &TO_CLIENT, scan, raw.as_bytes());
+        redact(raw.as_bytes(), &verdict, set, false).unwrap().0
+    });
+    let out: Value = serde_json::from_slice(&out.unwrap()).unwrap();
+    out["result"]["content"][0]["text"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_secret_whose_context_is_disguised_is_redacted() {
+    let set = sure(r"Bearer\s+(?P<secret>[a-z0-9]{12,40})", "");
+    for between in
+        ["\u{a0}", "\u{2003}\u{3000}", &" ".repeat(40), &"\u{a0}".repeat(40), " \u{200b} "]
+    {
+        let text = forwarded(&set, &format!("Bearer{between}abcdefgh1234 and so on"));
+        assert!(!text.contains("abcdefgh1234") && text.ends_with(" and so on"), "{text}");
+    }
+    // and the rest of one that an invisible character divides
+    let text = forwarded(&set, "Bearer abcdefgh1234\u{200b}ijklmnop5678 and so on");
+    assert!(!text.contains("5678") && text.ends_with(" and so on"), "{text}");
+}
+
+#[test]
+fn what_an_attacker_writes_many_times_costs_no_more_than_its_length() {
+    let set = sure("zqxj[0-9]{4}", "");
+    // a key with thousands of values is kept once; an escape that never ends is looked at for a few bytes
+    let values = vec!["a\n"; 6000];
+    let nested = json!({ "k".repeat(100_000): values }).to_string();
+    for text in [nested, "\\u{".repeat(200_000)] {
+        assert_eq!(forwarded(&set, &text), text);
+    }
+    let repeated = "zqxj1234 ".repeat(200);
+    let message = result(&json!({ "content": [{ "type": "text", "text": repeated }] }));
+    assert_eq!(scan_all(&set, &[message], &TO_CLIENT)[0].findings.len(), 200);
+}
