@@ -22,7 +22,7 @@ const MAX_MATCHES: usize = 10_000;
 /// Bytes of a match kept at most.
 const MAX_MATCH: usize = 200;
 
-/// What a scan looked at, and what came of it. See [`super::explain`].
+/// What a scan looked at, and what came of it. [`super::Scanner::explain`] makes one.
 #[derive(Debug)]
 pub struct Trace {
     /// Every reading of every text: first the texts as they stand, in document order, then what was made of them.
