@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 /// Values of one text at most.
-const MAX_VALUES: usize = 20_000;
+const MAX_VALUES: usize = 200_000;
 
 /// One key, string or long number of JSON that stands in a string.
 #[derive(Debug)]
