@@ -28,6 +28,7 @@ pub(crate) fn join_replies(replies: Vec<Reply>) -> Reply {
             session: None,
             body: Body::Stream(all),
             open_ended: false,
+            begins: false,
         };
     }
     if answers.is_empty() {

@@ -18,6 +18,7 @@ mod pins;
 mod reach;
 mod read;
 mod secret;
+mod server;
 mod suppress;
 mod units;
 
@@ -29,10 +30,12 @@ pub use pins::{OnChanged, OnNew, OnStoreError, PinKind, PinMode, Pins};
 pub use reach::{is_principal, is_server_name};
 pub use read::{Env, Listed, LoadError, Use, Written};
 pub use secret::{Address, HIDDEN, Secret};
+pub use server::{Server, ServerEra, ServerTransport};
 pub use suppress::Suppress;
 pub use units::{Period, Size};
 
-/// The gateway's configuration. Every key may be left out but the `url` of a server.
+/// The gateway's configuration. Every key may be left out but the `url` or
+/// `command` of a server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(title = "Wiregate configuration")]
@@ -108,21 +111,6 @@ pub struct Key {
 struct Keys {
     /// The keys, each with its holder's name.
     keys: Vec<Key>,
-}
-
-/// One MCP server behind the gateway.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Server {
-    /// Its streamable-HTTP endpoint, `http://` or `https://`.
-    pub url: Address,
-    /// Headers sent to it with each request, its credentials above all. Write them as
-    /// `${NAME}`, so that they stay in the environment. A client's own token never goes there.
-    #[serde(default)]
-    pub headers: BTreeMap<String, Secret>,
-    /// Certificate authorities to trust for it, PEM, instead of the system's.
-    #[serde(default)]
-    pub ca: Option<PathBuf>,
 }
 
 /// What is looked for, and what is done about it.

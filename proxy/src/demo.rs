@@ -138,11 +138,8 @@ pub async fn run(options: DemoOptions) -> Result<(), DemoError> {
 
 fn config(upstream: SocketAddr, dir: &Path, stay: bool) -> Config {
     let mut config = Config::default();
-    let server = Server {
-        url: Address::new(format!("http://{upstream}/mcp")),
-        headers: Default::default(),
-        ca: None,
-    };
+    let server =
+        Server { url: Some(Address::new(format!("http://{upstream}/mcp"))), ..Server::default() };
     config.servers.insert("demo".into(), server);
     config.capture.dir = Some(dir.to_owned());
     if !stay {

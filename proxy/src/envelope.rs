@@ -12,6 +12,7 @@ use inspect::Direction;
 use inspect::message::{Id, Kind, Message, Scalar};
 
 use crate::era;
+use crate::session::Front;
 use crate::snapshot::{ServerSpec, Snapshot};
 use crate::upstream::UpstreamError;
 
@@ -94,6 +95,21 @@ impl Head {
         }
     }
 
+    /// The head of an error the gateway answers with.
+    pub fn error() -> Head {
+        Head {
+            kind: Kind::Error,
+            id: None,
+            method: None,
+            name: None,
+            claim: Claim::None,
+            handshake_version: None,
+            client: None,
+            is_error: false,
+            error_code: None,
+        }
+    }
+
     /// Whether somebody waits for an answer.
     pub fn is_request(&self) -> bool {
         self.kind == Kind::Request
@@ -165,16 +181,30 @@ pub enum Transport {
     Http1,
     /// Streamable HTTP over HTTP/2.
     Http2,
+    /// Streamable HTTP over HTTP/3.
+    Http3,
+    /// HTTP+SSE of 2024-11-05.
+    Sse,
+    /// WebSocket, one message a text frame.
+    WebSocket,
     /// Newline-delimited JSON on standard input and output.
     Stdio,
 }
 
 impl Transport {
+    /// Whether each message comes as an HTTP request, with the headers that MCP has for it.
+    pub fn has_headers(self) -> bool {
+        matches!(self, Transport::Http1 | Transport::Http2 | Transport::Http3)
+    }
+
     /// The name in captures and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Transport::Http1 => "http/1.1",
             Transport::Http2 => "http/2",
+            Transport::Http3 => "http/3",
+            Transport::Sse => "sse",
+            Transport::WebSocket => "websocket",
             Transport::Stdio => "stdio",
         }
     }
@@ -201,6 +231,12 @@ pub struct Context {
     pub principal: Option<Str>,
     /// The revision agreed on a transport without a version header.
     pub negotiated: OnceLock<Str>,
+    /// What the client said when its session began, where that is known: it came back in the
+    /// session's id, or the connection is the session and remembers it.
+    pub front: OnceLock<Arc<Front>>,
+    /// Whether the gateway itself answered the client's `initialize`, in the name of many servers:
+    /// sessions with each of them are then the gateway's own.
+    pub owned: bool,
 }
 
 impl Context {
@@ -280,6 +316,9 @@ pub struct Reply {
     pub body: Body,
     /// Whether the body is a stream without an end: a subscription.
     pub open_ended: bool,
+    /// Whether this answers an `initialize` in the gateway's own name, so that a session begins
+    /// although no server minted one.
+    pub begins: bool,
 }
 
 /// The body of a [`Reply`].
@@ -310,12 +349,24 @@ pub struct Event {
 impl Reply {
     /// A status without a body.
     pub fn empty(status: StatusCode) -> Reply {
-        Reply { status: Some(status), session: None, body: Body::Empty, open_ended: false }
+        Reply {
+            status: Some(status),
+            session: None,
+            body: Body::Empty,
+            open_ended: false,
+            begins: false,
+        }
     }
 
     /// One message under a status.
     pub fn one(status: StatusCode, body: Bytes) -> Reply {
-        Reply { status: Some(status), session: None, body: Body::One(body), open_ended: false }
+        Reply {
+            status: Some(status),
+            session: None,
+            body: Body::One(body),
+            open_ended: false,
+            begins: false,
+        }
     }
 }
 

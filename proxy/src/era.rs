@@ -10,7 +10,8 @@ use crate::envelope::{Claim, Head, McpHeaders};
 use crate::policy::Denied;
 
 /// Every revision the gateway relays, newest first.
-pub const REVISIONS: [&str; 4] = ["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26"];
+pub const REVISIONS: [&str; 5] =
+    ["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
 
 /// The first revision without sessions.
 const FIRST_MODERN: &str = "2026-07-28";

@@ -349,9 +349,6 @@ fn check_era(cx: &Context, head: &Head, in_batch: bool) -> Result<(), Denied> {
     if in_batch && head.method.as_deref() == Some("initialize") {
         return Err(Denied::invalid_request("initialize can't be part of a batch"));
     }
-    match cx.transport {
-        // Standard input and output have no headers to agree with.
-        Transport::Stdio => Ok(()),
-        Transport::Http1 | Transport::Http2 => era::check(&cx.headers, head),
-    }
+    // Where one channel carries everything there are no headers to agree with.
+    if cx.transport.has_headers() { era::check(&cx.headers, head) } else { Ok(()) }
 }

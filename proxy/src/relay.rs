@@ -42,7 +42,7 @@ pub(crate) fn reply(
         Body::Stream(events) => {
             let state = Relay { one, events, resumable: false, over: false };
             let body = Body::Stream(stream::unfold(Some(state), Relay::next).boxed());
-            return Reply { status, session, body, open_ended };
+            return Reply { status, session, body, open_ended, begins: reply.begins };
         }
     };
     // A reply that is whole and has no answer in it would leave the client waiting.
@@ -54,7 +54,7 @@ pub(crate) fn reply(
         body => body,
     };
     match body {
-        Ok(body) => Reply { status, session, body, open_ended: false },
+        Ok(body) => Reply { status, session, body, open_ended: false, begins: reply.begins },
         Err(answer) => {
             let status = status.filter(|s| !s.is_success()).unwrap_or(StatusCode::BAD_GATEWAY);
             Reply::one(status, answer)

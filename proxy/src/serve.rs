@@ -30,8 +30,7 @@ use crate::pipeline::Pipeline;
 use crate::snapshot::Snapshot;
 use crate::telemetry::Metrics;
 use crate::tls::{self, TlsError};
-use crate::upstream::Upstream;
-use crate::upstream::http::HttpUpstream;
+use crate::upstream::{self, Upstream};
 
 /// Why a gateway can't start or stop in order.
 #[derive(Debug, thiserror::Error)]
@@ -163,8 +162,8 @@ impl Gateway {
         let tls = config.tls.as_ref().map(tls::server).transpose()?.map(TlsAcceptor::from);
         let mut upstreams: BTreeMap<Str, Arc<dyn Upstream>> = BTreeMap::new();
         for (name, spec) in &snapshot.servers {
-            let upstream = HttpUpstream::new(Arc::clone(spec), &config.limits, &config.timeouts)?;
-            upstreams.insert(name.clone(), Arc::new(upstream));
+            let upstream = upstream::open(spec, &config.limits, &config.timeouts)?;
+            upstreams.insert(name.clone(), upstream);
         }
         let listener = bind(&config.listen).await?;
         let address = listener.local_addr()?;

@@ -1,7 +1,7 @@
 //! What belongs to what: requests whose answers are still to come, and what a session's handshake
 //! said. On revisions without sessions nothing is kept here: an answer comes with its call.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -93,6 +93,20 @@ impl<K: Clone + Eq + Hash, V> Table<K, V> {
     fn take(&mut self, key: &K) -> Option<V> {
         self.entries.remove(key).map(|(_, value)| value)
     }
+}
+
+/// What a client said when its session began, and the sessions that servers gave for it. It may
+/// come back in the id of the session (sealed), so that any replica can go on with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Front {
+    /// The revision agreed, where the gateway knows it.
+    pub revision: Option<Str>,
+    /// `params.capabilities` of its `initialize`, as JSON text.
+    pub capabilities: Str,
+    /// `params.clientInfo` of its `initialize`, as JSON text.
+    pub client: Str,
+    /// The ids of the servers' own sessions, by server.
+    pub upstream: BTreeMap<Str, Str>,
 }
 
 /// What a session's `initialize` said of the client.

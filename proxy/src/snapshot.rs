@@ -16,7 +16,9 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
-use crate::config::{Address, Auth, Config, Key, Problem, Server, problems};
+use crate::config::{
+    Address, Auth, Config, Key, Problem, Secret, Server, ServerEra, ServerTransport, Tls, problems,
+};
 use crate::rulefiles::{self, compile};
 
 /// A configuration, resolved.
@@ -52,7 +54,43 @@ pub struct ServerSpec {
     pub headers: HeaderMap,
     /// The authorities to trust for it, instead of the system's.
     pub ca: Option<PathBuf>,
+    /// The certificate shown to it.
+    pub client_cert: Option<Tls>,
+    /// How it is reached.
+    pub wire: Wire,
+    /// The revisions it speaks, as far as the configuration says.
+    pub era: ServerEra,
     shown: Address,
+}
+
+/// How a server is reached.
+#[derive(Clone, Debug)]
+pub enum Wire {
+    /// Streamable HTTP, or HTTP+SSE when it turns out to be an old server.
+    Auto,
+    /// Streamable HTTP over HTTP/1.1 or HTTP/2.
+    Http,
+    /// HTTP+SSE of 2024-11-05.
+    Sse,
+    /// Streamable HTTP over HTTP/3.
+    Http3,
+    /// WebSocket, one message a text frame.
+    WebSocket,
+    /// A child process of the gateway's.
+    Stdio(Command),
+}
+
+/// How a server is started.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// The program.
+    pub program: String,
+    /// Its arguments.
+    pub args: Vec<Secret>,
+    /// Its environment, beside what every program needs.
+    pub env: BTreeMap<String, Secret>,
+    /// The folder it starts in.
+    pub cwd: Option<PathBuf>,
 }
 
 impl ServerSpec {
@@ -63,6 +101,9 @@ impl ServerSpec {
             url: http::Uri::default(),
             headers: HeaderMap::new(),
             ca: None,
+            client_cert: None,
+            wire: Wire::Auto,
+            era: ServerEra::Auto,
             shown: Address::new("stdio"),
         }
     }
@@ -76,7 +117,8 @@ impl fmt::Debug for ServerSpec {
             .field("url", &self.shown)
             .field("headers", &self.headers)
             .field("ca", &self.ca)
-            .finish()
+            .field("wire", &self.wire)
+            .finish_non_exhaustive()
     }
 }
 
@@ -218,12 +260,33 @@ fn resolve(name: &str, server: &Server) -> Option<(Arc<str>, Arc<ServerSpec>)> {
     let name: Arc<str> = name.into();
     let spec = ServerSpec {
         name: name.clone(),
-        url: server.url.uri()?,
+        url: match &server.url {
+            Some(url) => url.uri()?,
+            None => http::Uri::default(),
+        },
         headers,
         ca: server.ca.clone(),
-        shown: server.url.clone(),
+        client_cert: server.client_cert.clone(),
+        wire: wire(server)?,
+        era: server.era,
+        shown: server.url.clone().unwrap_or_else(|| Address::new("stdio")),
     };
     Some((name, Arc::new(spec)))
+}
+
+fn wire(server: &Server) -> Option<Wire> {
+    let Some(url) = &server.url else {
+        let program = server.command.clone()?;
+        let (args, env, cwd) = (server.args.clone(), server.env.clone(), server.cwd.clone());
+        return Some(Wire::Stdio(Command { program, args, env, cwd }));
+    };
+    Some(match (url.uri()?.scheme_str(), server.transport) {
+        (Some("ws" | "wss"), _) => Wire::WebSocket,
+        (_, ServerTransport::Auto) => Wire::Auto,
+        (_, ServerTransport::Http) => Wire::Http,
+        (_, ServerTransport::Sse) => Wire::Sse,
+        (_, ServerTransport::Http3) => Wire::Http3,
+    })
 }
 
 fn decode(keys: &[Key]) -> Option<Keys> {

@@ -125,5 +125,7 @@ fn context(run: &str, snapshot: Arc<Snapshot>, server: Arc<ServerSpec>) -> Conte
         conn_id: connection,
         principal: None,
         negotiated: OnceLock::new(),
+        front: OnceLock::new(),
+        owned: false,
     }
 }

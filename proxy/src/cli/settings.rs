@@ -58,7 +58,7 @@ pub(super) fn written(file: Option<&Path>) -> Result<Written, CliError> {
 
 /// Puts `--upstream` in the place of the file's servers.
 pub(super) fn upstream(written: &mut Written, url: &str) {
-    let server = Server { url: Address::new(url), headers: BTreeMap::new(), ca: None };
+    let server = Server { url: Some(Address::new(url)), ..Server::default() };
     written.set("--upstream", "/servers", |config| {
         config.servers = BTreeMap::from([("upstream".into(), server)]);
     });

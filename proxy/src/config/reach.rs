@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue};
 use url::Url;
 
 use super::check::Found;
-use super::{Address, Auth, Config, Key, Server, Tls};
+use super::{Address, Auth, Config, Key, Server, ServerTransport, Tls};
 use crate::tls::TlsError;
 
 /// Headers that belong to the connection or to the protocol, not to a configuration.
@@ -120,9 +120,7 @@ impl Found {
     pub(super) fn server(&mut self, name: &str, server: &Server) {
         let pointer = format!("/servers/{}", name.replace('~', "~0").replace('/', "~1"));
         self.at(!is_server_name(name), &pointer, "a server's name is 1 to 64 of a-z, 0-9 and `-`");
-        if let Err(message) = endpoint(&server.url) {
-            self.add(format!("{pointer}/url"), message);
-        }
+        self.way(&pointer, server);
         for (header, value) in &server.headers {
             let lower = header.to_ascii_lowercase();
             let reserved = RESERVED_HEADERS.contains(&lower.as_str()) || lower.starts_with("mcp-");
@@ -146,11 +144,60 @@ impl Found {
     }
 }
 
+impl Found {
+    /// One way to the server, and nothing that belongs to the other.
+    fn way(&mut self, pointer: &str, server: &Server) {
+        match (&server.url, &server.command) {
+            (Some(_), Some(_)) => {
+                self.add(pointer, "both a `url` and a `command`: a server is reached one way");
+            }
+            (None, None) => self.add(pointer, "neither a `url` nor a `command`"),
+            (Some(url), None) => {
+                if let Err(message) = endpoint(url) {
+                    self.add(format!("{pointer}/url"), message);
+                }
+                let scheme = url.uri().and_then(|uri| uri.scheme_str().map(str::to_owned));
+                let is_ws = matches!(scheme.as_deref(), Some("ws" | "wss"));
+                let fixed = is_ws && server.transport != ServerTransport::Auto;
+                let pointer_to = |member: &str| format!("{pointer}/{member}");
+                self.at(fixed, &pointer_to("transport"), "the scheme of the `url` says it already");
+                let plain =
+                    server.transport == ServerTransport::Http3 && scheme.as_deref() == Some("http");
+                self.at(
+                    plain,
+                    &pointer_to("transport"),
+                    "HTTP/3 has no form without TLS: write https://",
+                );
+                for (member, there) in [
+                    ("args", !server.args.is_empty()),
+                    ("env", !server.env.is_empty()),
+                    ("cwd", server.cwd.is_some()),
+                ] {
+                    self.at(there, &pointer_to(member), "only for a server with a `command`");
+                }
+            }
+            (None, Some(command)) => {
+                let pointer_to = |member: &str| format!("{pointer}/{member}");
+                let bad = command.is_empty() || command.contains('\0');
+                self.at(bad, &pointer_to("command"), "not the name of a program");
+                for (member, there) in [
+                    ("transport", server.transport != ServerTransport::Auto),
+                    ("headers", !server.headers.is_empty()),
+                    ("ca", server.ca.is_some()),
+                    ("client_cert", server.client_cert.is_some()),
+                ] {
+                    self.at(there, &pointer_to(member), "only for a server with a `url`");
+                }
+            }
+        }
+    }
+}
+
 /// Whether an address can be an MCP server's.
 fn endpoint(address: &Address) -> Result<http::Uri, &'static str> {
     let url = Url::parse(address.expose()).map_err(|_| "not a URL")?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err("not http:// or https://");
+    if !matches!(url.scheme(), "http" | "https" | "ws" | "wss") {
+        return Err("not http://, https://, ws:// or wss://");
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err("a URL may not hold a user or a password: put it into `headers`");
@@ -243,11 +290,15 @@ mod tests {
         for bad in
             ["", "files", "ftp://a/", "http://", "http://u:p@a/", "http://u@a/", "http://a/#f"]
         {
-            let found = after(|config| server(config).url = Address::new(bad));
+            let found = after(|config| server(config).url = Some(Address::new(bad)));
             assert_eq!(found, ["/servers/files/url"], "{bad}");
         }
         for good in ["http://[::1]:9/", "https://a.example/x y?key=1", "https://bücher.example/"] {
-            assert_eq!(after(|config| server(config).url = Address::new(good)), [""; 0], "{good}");
+            assert_eq!(
+                after(|config| server(config).url = Some(Address::new(good))),
+                [""; 0],
+                "{good}"
+            );
         }
     }
 

@@ -234,7 +234,13 @@ impl Config {
             join(&mut tls.cert);
             join(&mut tls.key);
         }
-        self.servers.values_mut().filter_map(|server| server.ca.as_mut()).for_each(join);
+        for server in self.servers.values_mut() {
+            server.ca.iter_mut().chain(&mut server.cwd).for_each(join);
+            if let Some(cert) = &mut server.client_cert {
+                join(&mut cert.cert);
+                join(&mut cert.key);
+            }
+        }
         self.inspect.rules.iter_mut().chain(&mut self.inspect.packs.dir).for_each(join);
         self.capture.dir.iter_mut().for_each(join);
         self.pins.store.iter_mut().for_each(join);
@@ -242,7 +248,7 @@ impl Config {
 
     /// A configuration of one server, for a run without a file.
     pub fn of_one_server(name: &str, url: &str) -> Self {
-        let server = Server { url: Address::new(url), headers: BTreeMap::new(), ca: None };
+        let server = Server { url: Some(Address::new(url)), ..Server::default() };
         Self { servers: BTreeMap::from([(name.into(), server)]), ..Self::default() }
     }
 }

@@ -239,6 +239,8 @@ fn context(
         conn_id,
         principal: None,
         negotiated: std::sync::OnceLock::new(),
+        front: std::sync::OnceLock::new(),
+        owned: false,
     }
 }
 

@@ -141,6 +141,8 @@ fn context(server: &str, change: impl FnOnce(&mut Config)) -> Context {
         session: None,
         principal: None,
         negotiated: OnceLock::new(),
+        front: OnceLock::new(),
+        owned: false,
     }
 }
 

@@ -16,7 +16,6 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use inspect::message::Kind;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::sse::Decoder;
@@ -102,7 +101,7 @@ impl HttpUpstream {
     ) -> Result<Reply, UpstreamError> {
         let expects_stream =
             method == Method::GET || message.as_ref().is_some_and(|m| m.open_ended);
-        let is_request = message.as_ref().is_some_and(|m| m.kind == Kind::Request);
+        let is_request = message.as_ref().is_some_and(|m| m.head.is_request());
         let request = self.request(cx, method, message)?;
         // A stream of what comes unasked is quiet by nature: it has no total time, only an idle one.
         let deadline = (!expects_stream).then(|| Instant::now() + self.total);
@@ -134,8 +133,7 @@ impl HttpUpstream {
             copy(LAST_EVENT_ID, theirs.last_event_id.as_ref());
         }
         // The headers that mirror a message go with that message, not with a refusal sent for it.
-        let mirrors =
-            message.as_ref().is_some_and(|m| matches!(m.kind, Kind::Request | Kind::Notification));
+        let mirrors = message.as_ref().is_some_and(Outgoing::has_method);
         if mirrors {
             copy(METHOD, theirs.method.first());
         }

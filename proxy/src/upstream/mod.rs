@@ -4,12 +4,17 @@ pub mod http;
 pub mod sse;
 pub mod stdio;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http_types::StatusCode;
 use inspect::message::Kind;
 
+use crate::config::{Limits, Timeouts};
 use crate::envelope::{Context, Head, Reply};
+use crate::snapshot::{ServerSpec, Wire};
+use crate::tls::TlsError;
 
 // The module `http` of this folder is the transport; the crate is named apart.
 use ::http as http_types;
@@ -43,8 +48,8 @@ pub trait Upstream: Send + Sync {
 pub struct Outgoing {
     /// The bytes to send.
     pub raw: Bytes,
-    /// What it is.
-    pub kind: Kind,
+    /// What it is, read from it before any redaction.
+    pub head: Head,
     /// Whether the answer is a stream without an end, to which the total time does not apply.
     pub open_ended: bool,
     /// What a redaction replaced, unescaped: headers that mirror the body must follow it.
@@ -54,13 +59,18 @@ pub struct Outgoing {
 impl Outgoing {
     /// An error of the gateway's own, in place of an answer.
     pub fn refusal(raw: Bytes) -> Outgoing {
-        Outgoing { raw, kind: Kind::Error, open_ended: false, replaced: Vec::new() }
+        Outgoing { raw, head: Head::error(), open_ended: false, replaced: Vec::new() }
     }
 
     /// A message that goes as it came.
     pub fn intact(raw: Bytes, head: &Head) -> Outgoing {
         let open_ended = head.method.as_deref() == Some("subscriptions/listen");
-        Outgoing { raw, kind: head.kind, open_ended, replaced: Vec::new() }
+        Outgoing { raw, head: head.clone(), open_ended, replaced: Vec::new() }
+    }
+
+    /// Whether it is a request or notification, with the headers that mirror such.
+    pub fn has_method(&self) -> bool {
+        matches!(self.head.kind, Kind::Request | Kind::Notification)
     }
 }
 
@@ -100,6 +110,24 @@ pub enum UpstreamError {
         /// The configured limit in bytes.
         limit: usize,
     },
+}
+
+/// A way to a server. No connection is made yet.
+///
+/// # Errors
+/// When the certificates for it can't be used.
+pub fn open(
+    spec: &Arc<ServerSpec>,
+    limits: &Limits,
+    timeouts: &Timeouts,
+) -> Result<Arc<dyn Upstream>, TlsError> {
+    Ok(match &spec.wire {
+        Wire::Auto | Wire::Http => {
+            Arc::new(http::HttpUpstream::new(Arc::clone(spec), limits, timeouts)?)
+        }
+        // Each gets its file and its arm.
+        Wire::Sse | Wire::Http3 | Wire::WebSocket | Wire::Stdio(_) => Arc::new(Absent),
+    })
 }
 
 /// The server of a name nobody configured. Routing refuses such a name before it comes to this.

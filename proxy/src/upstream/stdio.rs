@@ -101,7 +101,7 @@ impl Upstream for StdioUpstream {
                 }
             });
             let body = Body::Stream(events.boxed());
-            Ok(Reply { status: None, session: None, body, open_ended: true })
+            Ok(Reply { status: None, session: None, body, open_ended: true, begins: false })
         })
     }
 }
