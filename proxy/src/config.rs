@@ -46,7 +46,7 @@ pub struct Config {
     /// The address of `/healthz`, `/readyz` and `/metrics`: IP and port, or `off`. Beyond
     /// loopback, `auth` must be written, and its keys are asked for there too.
     pub admin: String,
-    /// Serve clients over TLS.
+    /// Serve clients over TLS, with this certificate.
     pub tls: Option<Tls>,
     /// Who may use the gateway: `keys`, or the word `none` for everyone who can reach it.
     pub auth: Option<Auth>,
@@ -73,7 +73,7 @@ pub struct Config {
     pub log: Log,
 }
 
-/// The certificate shown to clients.
+/// A certificate to show to the other side.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {

@@ -15,7 +15,7 @@ pub struct Server {
     /// Its endpoint: `http://` or `https://`, `ws://` or `wss://`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<Address>,
-    /// How an `http://` or `https://` endpoint is spoken to.
+    /// How an `http://` or `https://` endpoint is spoken to. Default: `auto`.
     pub transport: ServerTransport,
     /// The program that is the server, one JSON-RPC message a line on its standard input and
     /// output. Started by the gateway, and only ever as it is written here.
@@ -31,7 +31,7 @@ pub struct Server {
     /// The folder the program starts in. Default: the gateway's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cwd: Option<PathBuf>,
-    /// The revisions it speaks, where finding out is not wanted.
+    /// The revisions it speaks, where finding out is not wanted. Default: `auto`.
     pub era: ServerEra,
     /// Headers sent to it with each request, its credentials above all. Write them as
     /// `${NAME}`, so that they stay in the environment. A client's own token never goes there.
