@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Drives the gateway with programs that are not ours, one script after the other, and tells how long each took:
 #   conformance  the official suite against the fixture, directly and through the gateway, compared check by check
+#   clients      the suite's scenarios for clients, by the official SDK's client
 #   real         server-everything, server-filesystem, mcp-server-git and the Inspector
 #   benign       honest traffic of six servers, of which next to nothing may be flagged
 #   readers      DuckDB and pyarrow read what was captured
@@ -16,13 +17,14 @@ binaries=$("$here/binaries.sh") # apart from the eval, which would hide a failur
 eval "$binaries"
 export WIREGATE WIREGATE_REPLAY FIXTURE
 
-names=(conformance real benign readers crash wraps)
+names=(conformance clients real benign readers crash wraps)
 [[ $# -eq 0 ]] || names=("$@")
 
 rows=() failed=()
 for name in "${names[@]}"; do
   case $name in
     conformance) script=(bash "$here/conformance.sh") ;;
+    clients) script=(bash "$here/clients.sh") ;;
     real) script=(bash "$here/real.sh") ;;
     benign) script=(bash "$here/benign.sh") ;;
     readers) script=(bash "$here/readers.sh") ;;
