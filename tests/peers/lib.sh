@@ -75,3 +75,17 @@ stop() {
   kill "$1"
   timeout 30 tail --pid="$1" -f /dev/null || fail "process $1 did not stop"
 }
+
+# install_pinned FOLDER OVERRIDES PACKAGE@VERSION… : as install_npm, with npm's `overrides` (JSON): old servers are only old
+# with the SDK of their time. Sets `installed`.
+install_pinned() {
+  local folder=$cache/npm/$1 overrides=$2
+  shift 2
+  installed=$folder/node_modules
+  [[ $(cat "$folder/ready" 2> /dev/null) == "$overrides $*" ]] && return
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  printf '{"private": true, "overrides": %s}\n' "$overrides" > "$folder/package.json"
+  (cd "$folder" && npm install --silent --no-audit --no-fund "$@") >&2
+  echo "$overrides $*" > "$folder/ready"
+}
