@@ -73,6 +73,7 @@ impl HttpUpstream {
         let tls = HttpsConnectorBuilder::new()
             .with_tls_config(tls::client(
                 spec.ca.as_deref(),
+                spec.client_cert.as_ref(),
                 spec.url.scheme_str() == Some("https"),
             )?)
             .https_or_http()
