@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
@@ -40,6 +41,17 @@ pub enum TlsError {
 /// When a file can't be read or the pair is not usable.
 pub fn server(tls: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
     Ok(Arc::new(accepting(tls, &[b"h2", b"http/1.1"])?))
+}
+
+/// The downstream face over QUIC: HTTP/3. It takes no early data: what comes before the end of the
+/// handshake could be sent again by whoever recorded it.
+///
+/// # Errors
+/// As [`server`].
+pub fn quic_server(tls: &Tls) -> Result<Arc<QuicServerConfig>, TlsError> {
+    let mut config = accepting(tls, &[b"h3"])?;
+    config.max_early_data_size = 0;
+    Ok(Arc::new(QuicServerConfig::try_from(config).map_err(no_quic)?))
 }
 
 fn accepting(tls: &Tls, protocols: &[&[u8]]) -> Result<ServerConfig, TlsError> {
@@ -85,6 +97,19 @@ pub fn client(
         None => builder.with_no_client_auth(),
         Some(own) => builder.with_client_auth_cert(certificates(&own.cert)?, key(&own.key)?)?,
     })
+}
+
+/// The upstream face over QUIC, from what [`client`] gives.
+///
+/// # Errors
+/// When no cipher suite fits.
+pub fn quic_client(mut config: ClientConfig) -> Result<Arc<QuicClientConfig>, TlsError> {
+    config.alpn_protocols = vec![b"h3".to_vec()];
+    Ok(Arc::new(QuicClientConfig::try_from(config).map_err(no_quic)?))
+}
+
+fn no_quic(error: NoInitialCipherSuite) -> rustls::Error {
+    rustls::Error::General(error.to_string())
 }
 
 /// The certificate authorities of a file.
