@@ -91,8 +91,9 @@ impl Http3 {
             // Whoever is refused before the end of the body still gets the answer.
             let body = body.into();
             tokio::spawn(async move {
-                let _ = sending.send_data(body).await;
-                let _ = sending.finish().await;
+                if sending.send_data(body).await.is_ok() {
+                    let _ = sending.finish().await;
+                }
             });
             let head = receiving.recv_response().await?;
             let (status, headers) = (head.status().as_u16(), head.headers().clone());
