@@ -267,10 +267,10 @@ async fn a_client_that_takes_nothing_is_cut_and_its_place_comes_free() {
 
 #[tokio::test]
 async fn who_no_longer_waits_leaves_the_place_to_others() {
-    let (hold, mut held) = tokio::sync::mpsc::unbounded_channel();
+    let (hold, mut held) = tokio::sync::mpsc::channel(1);
     let server =
         FakeServer::start(move |exchange| match exchange.message()["params"]["name"].as_str() {
-            Some("hold") => hold.send(exchange).unwrap(),
+            Some("hold") => hold.try_send(exchange).unwrap(),
             _ => exchange.result(json!({"content": []})),
         })
         .await;

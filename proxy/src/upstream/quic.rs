@@ -92,11 +92,11 @@ impl QuicClient {
             parts.headers.insert(CONTENT_LENGTH, body.len().into());
         }
         let request = Request::from_parts(parts, ());
-        let mut sender = self.sender(false).await?;
+        let (mut sender, used) = self.sender(None).await?;
         let stream = match sender.send_request(request.clone()).await {
             // The server takes no more on this connection, and nothing was sent.
             Err(StreamError::RemoteClosing { .. }) => {
-                sender = self.sender(true).await?;
+                (sender, _) = self.sender(Some(used)).await?;
                 sender.send_request(request).await
             }
             sent => sent,
@@ -123,21 +123,22 @@ impl QuicClient {
         Ok(response.map(|()| Received::new(receiving, sender).map_err(Into::into).boxed_unsync()))
     }
 
-    /// A way to send, over the open connection if there is one that is not `spent`.
-    async fn sender(&self, spent: bool) -> Result<Sender, UpstreamError> {
+    /// A way to send over the open connection, unless it is lost or `spent`; and its id.
+    async fn sender(&self, spent: Option<usize>) -> Result<(Sender, usize), UpstreamError> {
         let mut open = self.open.lock().await;
         if let Some(open) = &*open
-            && !spent
+            && spent != Some(open.connection.stable_id())
             && open.connection.close_reason().is_none()
         {
-            return Ok(open.sender.clone());
+            return Ok((open.sender.clone(), open.connection.stable_id()));
         }
         let unreachable = |detail: &str| UpstreamError::Unreachable { detail: detail.to_owned() };
         let connected = timeout(self.connect, self.connect()).await;
         let opened = connected.map_err(|_| unreachable("it does not answer in time"))??;
         let sender = opened.sender.clone();
+        let id = opened.connection.stable_id();
         *open = Some(opened);
-        Ok(sender)
+        Ok((sender, id))
     }
 
     async fn connect(&self) -> Result<Open, UpstreamError> {
@@ -198,7 +199,7 @@ fn unsent(error: StreamError) -> UpstreamError {
 fn of_stream(error: StreamError) -> UpstreamError {
     match error {
         StreamError::HeaderTooBig { .. } => {
-            UpstreamError::TooLarge { what: "answer's head", limit: MAX_HEADERS }
+            UpstreamError::TooLarge { what: "head", limit: MAX_HEADERS }
         }
         error => UpstreamError::Closed { detail: error.to_string() },
     }
