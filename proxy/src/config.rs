@@ -20,6 +20,7 @@ mod read;
 mod secret;
 mod server;
 mod suppress;
+mod tls;
 mod units;
 
 pub use inspect::Preset;
@@ -32,6 +33,7 @@ pub use read::{Env, Listed, LoadError, Use, Written};
 pub use secret::{Address, HIDDEN, Secret};
 pub use server::{Server, ServerEra, ServerTransport};
 pub use suppress::Suppress;
+pub use tls::{CertKey, ClientAuth, Tls};
 pub use units::{Period, Size};
 
 /// The gateway's configuration. Every key may be left out but the `url` or
@@ -46,8 +48,11 @@ pub struct Config {
     /// The address of `/healthz`, `/readyz` and `/metrics`: IP and port, or `off`. Beyond
     /// loopback, `auth` must be written, and its keys are asked for there too.
     pub admin: String,
-    /// Serve clients over TLS, with this certificate.
+    /// Serve clients over TLS.
     pub tls: Option<Tls>,
+    /// Serve them over HTTP/3 too, on the UDP port of the same number, and tell those of HTTP/1.1
+    /// and HTTP/2 by `Alt-Svc`. Only with `tls`.
+    pub http3: bool,
     /// Who may use the gateway: `keys`, or the word `none` for everyone who can reach it.
     pub auth: Option<Auth>,
     /// Names clients may put into the `Host` header, besides loopback names and the listen
@@ -71,17 +76,6 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// The gateway's own log, on stderr. No message content goes into it.
     pub log: Log,
-}
-
-/// A certificate to show to the other side.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Tls {
-    /// The certificate chain, PEM, leaf first. A relative path starts at the config file's
-    /// folder, as every path in it.
-    pub cert: PathBuf,
-    /// The private key, PEM.
-    pub key: PathBuf,
 }
 
 /// Who may use the gateway.
@@ -297,6 +291,7 @@ impl Default for Config {
             listen: "127.0.0.1:8808".into(),
             admin: "127.0.0.1:8809".into(),
             tls: None,
+            http3: false,
             auth: None,
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),

@@ -19,6 +19,7 @@ pub mod packs;
 pub mod pins;
 pub mod pipeline;
 pub mod policy;
+mod quic;
 mod refusal;
 mod relay;
 pub mod rulefiles;

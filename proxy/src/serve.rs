@@ -25,6 +25,7 @@ use crate::audit::Audit;
 use crate::config::{self, Config, Listed, Timeouts};
 use crate::downstream::connection::Connection;
 use crate::downstream::http::Front;
+use crate::downstream::quic;
 use crate::pins::{Neighbours, Pins, StoreError};
 use crate::pipeline::Pipeline;
 use crate::snapshot::Snapshot;
@@ -108,6 +109,9 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     if let Some(admin) = gateway.admin {
         eprintln!("health and metrics on http://{admin}");
     }
+    if gateway.pipeline.snapshot().config.http3 {
+        eprintln!("HTTP/3 on UDP port {}", gateway.address.port());
+    }
     match &gateway.capture {
         Some(dir) => eprintln!("recording to {}", dir.display()),
         None => eprintln!("recording nothing"),
@@ -165,7 +169,7 @@ impl Gateway {
             let upstream = upstream::open(spec, &config.limits, &config.timeouts)?;
             upstreams.insert(name.clone(), upstream);
         }
-        let listener = bind(&config.listen).await?;
+        let (listener, endpoint) = bind(&snapshot).await?;
         let address = listener.local_addr()?;
         let recorder = open_capture(&snapshot)?;
         let capture = recorder.as_ref().map(|(_, dir)| dir.clone());
@@ -190,9 +194,24 @@ impl Gateway {
         let pipeline = Pipeline::new(Arc::clone(&snapshot), upstreams, audit, metrics);
         let pipeline = Arc::new(pipeline.with_pins(pins));
         let stop = CancellationToken::new();
-        let front = Front::new(Arc::clone(&pipeline), address, stop.clone());
-        let accept = Accept { front: Arc::new(front), tls, snapshot, stop: stop.clone() };
-        let accepting = tokio::spawn(accept.run(listener));
+        let mut front = Front::new(Arc::clone(&pipeline), address, stop.clone());
+        if endpoint.is_some() {
+            front = front.with_http3();
+        }
+        let front = Arc::new(front);
+        let over_quic = endpoint.map(|endpoint| {
+            let (front, snapshot) = (Arc::clone(&front), Arc::clone(&snapshot));
+            quic::Listener::new(endpoint, front, snapshot, stop.clone())
+        });
+        let accept = Accept { front, tls, snapshot, stop: stop.clone() };
+        let accepting = tokio::spawn(async move {
+            match over_quic {
+                None => accept.run(listener).await,
+                Some(over_quic) => {
+                    tokio::join!(accept.run(listener), over_quic.run());
+                }
+            }
+        });
         state.set_ready(true);
         Ok(Gateway { address, admin, capture, pipeline, state, stop, accepting, timeouts })
     }
@@ -287,9 +306,27 @@ pub async fn close_capture(recorder: Option<&Recorder>, within: Duration) {
     }
 }
 
-async fn bind(address: &str) -> Result<TcpListener, ServeError> {
-    let failed = |source| ServeError::Listen { address: address.to_owned(), source };
-    TcpListener::bind(address).await.map_err(failed)
+/// The TCP port clients connect to, and the UDP port of the same number where HTTP/3 is on.
+async fn bind(snapshot: &Snapshot) -> Result<(TcpListener, Option<quinn::Endpoint>), ServeError> {
+    let address = &snapshot.config.listen;
+    let failed = |source| ServeError::Listen { address: address.clone(), source };
+    let tls = match &snapshot.config.tls {
+        Some(tls) if snapshot.config.http3 => tls::quic_server(tls)?,
+        _ => return Ok((TcpListener::bind(address).await.map_err(failed)?, None)),
+    };
+    let mut tries = 8;
+    loop {
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let bound = listener.local_addr()?;
+        match quic::bind(bound, Arc::clone(&tls), snapshot) {
+            Ok(endpoint) => return Ok((listener, Some(endpoint))),
+            // A port that was any free one over TCP may be somebody's over UDP.
+            Err(_) if address.ends_with(":0") && tries > 0 => tries -= 1,
+            Err(source) => {
+                return Err(ServeError::Listen { address: format!("{bound} (UDP)"), source });
+            }
+        }
+    }
 }
 
 /// The accept loop and what each connection needs.

@@ -17,7 +17,8 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::config::{
-    Address, Auth, Config, Key, Problem, Secret, Server, ServerEra, ServerTransport, Tls, problems,
+    Address, Auth, CertKey, Config, Key, Problem, Secret, Server, ServerEra, ServerTransport,
+    problems,
 };
 use crate::rulefiles::{self, compile};
 
@@ -55,7 +56,7 @@ pub struct ServerSpec {
     /// The authorities to trust for it, instead of the system's.
     pub ca: Option<PathBuf>,
     /// The certificate shown to it.
-    pub client_cert: Option<Tls>,
+    pub client_cert: Option<CertKey>,
     /// How it is reached.
     pub wire: Wire,
     /// The revisions it speaks, as far as the configuration says.

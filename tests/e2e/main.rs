@@ -6,8 +6,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that unwraps nothing fails, as it should")]
 
 mod capture;
+mod certs;
 mod face;
+mod http3;
+mod http3_client;
 mod input;
+mod mtls;
 mod packs;
 mod pins;
 mod readings;

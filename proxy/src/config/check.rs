@@ -47,9 +47,7 @@ pub(super) fn problems_for(config: &Config, using: Use) -> Vec<Problem> {
 pub fn problems(config: &Config) -> Vec<Problem> {
     let mut found = Found(Vec::new());
     found.auth(config.auth.as_ref());
-    if let Some(tls) = &config.tls {
-        found.tls(tls);
-    }
+    found.tls(config);
     found.names(config);
     for (name, server) in &config.servers {
         found.server(name, server);
@@ -271,10 +269,29 @@ pub(super) mod tests {
         let gone = PathBuf::from("/nonexistent/file");
         let found = after(|config| {
             config.inspect.rules = vec![gone.clone()];
-            config.tls = Some(crate::config::Tls { cert: gone.clone(), key: gone.clone() });
+            config.tls = Some(crate::config::Tls {
+                cert: gone.clone(),
+                key: gone.clone(),
+                client_ca: Some(gone.clone()),
+                client_auth: None,
+            });
+            let pair = crate::config::CertKey { cert: gone.clone(), key: gone.clone() };
+            server(config).client_cert = Some(pair);
             server(config).ca = Some(gone);
         });
-        assert_eq!(found, ["/inspect/rules/0", "/servers/files/ca", "/tls/cert", "/tls/key"]);
+        assert_eq!(
+            found,
+            [
+                "/inspect/rules/0",
+                "/servers/files/ca",
+                "/servers/files/client_cert",
+                "/servers/files/client_cert/cert",
+                "/servers/files/client_cert/key",
+                "/tls/cert",
+                "/tls/client_ca",
+                "/tls/key",
+            ]
+        );
     }
 
     #[test]

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::net::{AddrParseError, SocketAddr};
+use std::path::Path;
 
 use http::{HeaderName, HeaderValue};
 use url::Url;
 
 use super::check::Found;
-use super::{Address, Auth, Config, Key, Server, ServerTransport, Tls};
+use super::{Address, Auth, Config, Key, Server, ServerTransport};
 use crate::tls::TlsError;
 
 /// Headers that belong to the connection or to the protocol, not to a configuration.
@@ -77,21 +78,42 @@ impl Found {
         }
     }
 
-    pub(super) fn tls(&mut self, tls: &Tls) {
+    pub(super) fn tls(&mut self, config: &Config) {
+        let Some(tls) = &config.tls else {
+            let message = "HTTP/3 has no form without TLS: write `tls` too";
+            return self.at(config.http3, "/http3", message);
+        };
+        self.pair("/tls", &tls.cert, &tls.key);
+        match &tls.client_ca {
+            None => {
+                let message = "only with `client_ca`: no certificate is asked for";
+                self.at(tls.client_auth.is_some(), "/tls/client_auth", message);
+            }
+            Some(ca) => {
+                if let Err(error) = crate::tls::roots(ca) {
+                    self.add("/tls/client_ca", error.to_string());
+                }
+            }
+        }
+    }
+
+    /// A certificate and its key can be read, and belong together.
+    fn pair(&mut self, pointer: &str, cert: &Path, key: &Path) {
         let mut readable = true;
-        for (pointer, path) in [("/tls/cert", &tls.cert), ("/tls/key", &tls.key)] {
+        for (member, path) in [("cert", cert), ("key", key)] {
             if let Err(error) = std::fs::File::open(path) {
-                self.add(pointer, format!("{}: {}", path.display(), error.kind()));
+                let message = format!("{}: {}", path.display(), error.kind());
+                self.add(format!("{pointer}/{member}"), message);
                 readable = false;
             }
         }
-        if readable && let Err(error) = crate::tls::server(tls) {
+        if readable && let Err(error) = crate::tls::pair(cert, key) {
             let pointer = match &error {
-                TlsError::File { path, .. } | TlsError::Empty(path) if *path == tls.cert => {
-                    "/tls/cert"
+                TlsError::File { path, .. } | TlsError::Empty(path) if path == cert => {
+                    format!("{pointer}/cert")
                 }
-                TlsError::File { .. } => "/tls/key",
-                _ => "/tls",
+                TlsError::File { .. } => format!("{pointer}/key"),
+                _ => pointer.to_owned(),
             };
             self.add(pointer, error.to_string());
         }
@@ -137,9 +159,12 @@ impl Found {
             self.add(format!("{pointer}/headers/{header}"), message);
         }
         if let Some(ca) = &server.ca
-            && let Err(error) = crate::tls::client(Some(ca), false)
+            && let Err(error) = crate::tls::roots(ca)
         {
             self.add(format!("{pointer}/ca"), error.to_string());
+        }
+        if let Some(own) = &server.client_cert {
+            self.pair(&format!("{pointer}/client_cert"), &own.cert, &own.key);
         }
     }
 }
@@ -167,6 +192,12 @@ impl Found {
                     plain,
                     &pointer_to("transport"),
                     "HTTP/3 has no form without TLS: write https://",
+                );
+                let plain = matches!(scheme.as_deref(), Some("http" | "ws"));
+                self.at(
+                    plain && server.client_cert.is_some(),
+                    &pointer_to("client_cert"),
+                    "nobody sees it without TLS: write https:// or wss://",
                 );
                 for (member, there) in [
                     ("args", !server.args.is_empty()),
@@ -263,8 +294,8 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Secret;
     use crate::config::check::tests::{after, server};
+    use crate::config::{CertKey, ClientAuth, Secret, Tls};
 
     #[test]
     fn beyond_loopback_auth_is_a_decision() {
@@ -334,6 +365,43 @@ mod tests {
         assert_eq!(with(vec![key("a", "0"), key("a", "1")]), ["/auth/keys/1/name"]);
         assert_eq!(with(vec![key("a", "f"), key("b", "F")]), ["/auth/keys/1/sha256"]);
         assert_eq!(with(vec![key("a b", "g")]), ["/auth/keys/0/name", "/auth/keys/0/sha256"]);
+    }
+
+    #[test]
+    fn a_certificate_that_nobody_would_see_is_a_mistake() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+        std::fs::write(&cert, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        let tls = |client_ca: Option<&Path>, client_auth| Tls {
+            cert: cert.clone(),
+            key: key.clone(),
+            client_ca: client_ca.map(Into::into),
+            client_auth,
+        };
+        let with = |tls: Tls| after(|config| config.tls = Some(tls));
+        assert_eq!(with(tls(None, None)), [""; 0]);
+        assert_eq!(with(tls(Some(&cert), Some(ClientAuth::Optional))), [""; 0]);
+        assert_eq!(with(tls(None, Some(ClientAuth::Required))), ["/tls/client_auth"]);
+        assert_eq!(with(tls(Some(&key), None)), ["/tls/client_ca"], "no certificate in it");
+        assert_eq!(after(|config| config.http3 = true), ["/http3"]);
+
+        let other = dir.path().join("other.pem");
+        std::fs::write(&other, rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
+        for (url, key, found) in [
+            ("https://a.example/mcp", &key, vec![]),
+            ("wss://a.example/mcp", &key, vec![]),
+            ("http://a.example/mcp", &key, vec!["/servers/files/client_cert"]),
+            ("https://a.example/mcp", &other, vec!["/servers/files/client_cert"]),
+        ] {
+            let problems = after(|config| {
+                let pair = CertKey { cert: cert.clone(), key: key.clone() };
+                server(config).url = Some(Address::new(url));
+                server(config).client_cert = Some(pair);
+            });
+            assert_eq!(problems, found, "{url} {}", key.display());
+        }
     }
 
     #[test]

@@ -233,6 +233,7 @@ impl Config {
         if let Some(tls) = &mut self.tls {
             join(&mut tls.cert);
             join(&mut tls.key);
+            tls.client_ca.iter_mut().for_each(join);
         }
         for server in self.servers.values_mut() {
             server.ca.iter_mut().chain(&mut server.cwd).for_each(join);

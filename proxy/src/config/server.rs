@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Address, Secret, Tls};
+use super::{Address, CertKey, Secret};
 
 /// One MCP server behind the gateway: reached at its `url`, or started by its `command`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -40,7 +40,7 @@ pub struct Server {
     pub ca: Option<PathBuf>,
     /// The certificate shown to it (mutual TLS).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub client_cert: Option<Tls>,
+    pub client_cert: Option<CertKey>,
 }
 
 /// How an `http://` or `https://` endpoint is spoken to.

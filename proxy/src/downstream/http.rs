@@ -1,5 +1,5 @@
 //! Streamable HTTP towards clients (spec: transports): POST, GET and DELETE on one path, over
-//! HTTP/1.1 and HTTP/2, with and without TLS.
+//! HTTP/1.1 and HTTP/2, with and without TLS, and over HTTP/3.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+    ALLOW, ALT_SVC, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as HttpBody;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +36,19 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
+/// The body of a request, of whatever version of HTTP.
+pub trait RequestBody:
+    HttpBody<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static
+{
+}
+
+impl<B> RequestBody for B where
+    B: HttpBody<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+        + Send
+        + 'static
+{
+}
+
 /// The downstream face of a pipeline.
 #[derive(Debug)]
 pub struct Front {
@@ -45,13 +58,22 @@ pub struct Front {
     pub address: SocketAddr,
     /// Cancelled when the gateway stops: streams without an end are ended.
     pub stop: CancellationToken,
+    /// Where HTTP/3 is spoken, for those who came another way.
+    alt_svc: Option<HeaderValue>,
     connections: AtomicU64,
 }
 
 impl Front {
     /// A face for `pipeline`.
     pub fn new(pipeline: Arc<Pipeline>, address: SocketAddr, stop: CancellationToken) -> Front {
-        Front { pipeline, address, stop, connections: AtomicU64::new(0) }
+        Front { pipeline, address, stop, alt_svc: None, connections: AtomicU64::new(0) }
+    }
+
+    /// The same, telling clients that HTTP/3 is spoken on the same port.
+    pub fn with_http3(mut self) -> Front {
+        let told = format!("h3=\":{}\"; ma=86400", self.address.port());
+        self.alt_svc = HeaderValue::from_str(&told).ok();
+        self
     }
 
     /// A name for a connection, for the record.
@@ -61,14 +83,14 @@ impl Front {
     }
 
     /// Answers one HTTP request. Never fails: what goes wrong is an answer.
-    pub async fn serve(
+    pub async fn serve<B: RequestBody>(
         self: Arc<Self>,
         connection: Arc<Connection>,
-        request: Request<Incoming>,
+        request: Request<B>,
     ) -> Result<Response<ResponseBody>, Infallible> {
         let (parts, body) = request.into_parts();
         let snapshot = self.pipeline.snapshot();
-        Ok(match self.answer(&snapshot, &connection, &parts, body).await {
+        let mut response = match self.answer(&snapshot, &connection, &parts, body).await {
             Ok(response) => response,
             Err(refused) => {
                 self.pipeline.metrics.denied(refused.denied.reason);
@@ -76,15 +98,21 @@ impl Front {
                 self.pipeline.audit.transport(&refused.cx, status, Some(refused.denied.reason));
                 refuse(&refused.denied)
             }
-        })
+        };
+        if let Some(told) = &self.alt_svc
+            && parts.version != Version::HTTP_3
+        {
+            response.headers_mut().insert(ALT_SVC, told.clone());
+        }
+        Ok(response)
     }
 
-    async fn answer(
+    async fn answer<B: RequestBody>(
         self: &Arc<Self>,
         snapshot: &Arc<Snapshot>,
         connection: &Arc<Connection>,
         parts: &Parts,
-        body: Incoming,
+        body: B,
     ) -> Result<Response<ResponseBody>, Refused> {
         let busy = connection.busy();
         let server = route(snapshot, parts.uri.path());
@@ -227,10 +255,10 @@ fn context(
     };
     Context {
         snapshot: Arc::clone(snapshot),
-        transport: if parts.version == Version::HTTP_2 {
-            Transport::Http2
-        } else {
-            Transport::Http1
+        transport: match parts.version {
+            Version::HTTP_3 => Transport::Http3,
+            Version::HTTP_2 => Transport::Http2,
+            _ => Transport::Http1,
         },
         http_method: Some(http_method.into()),
         session: headers.session.as_ref().map(|s| session::digest(&server.name, s.as_bytes())),
@@ -301,7 +329,11 @@ fn check_size(snapshot: &Snapshot, headers: &HeaderMap) -> Result<(), Denied> {
     Ok(())
 }
 
-async fn read_body(snapshot: &Snapshot, parts: &Parts, body: Incoming) -> Result<Bytes, Denied> {
+async fn read_body<B: RequestBody>(
+    snapshot: &Snapshot,
+    parts: &Parts,
+    body: B,
+) -> Result<Bytes, Denied> {
     let media = parts.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
     if !media.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case("application/json") {
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;

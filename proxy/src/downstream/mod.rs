@@ -2,5 +2,6 @@
 
 pub mod connection;
 pub mod http;
+pub mod quic;
 pub mod sse;
 pub mod stdio;

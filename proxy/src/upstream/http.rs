@@ -1,4 +1,5 @@
-//! Streamable HTTP towards a server: pooled connections, and answers as JSON or as events.
+//! Streamable HTTP towards a server: pooled connections, and answers as JSON or as events. Over
+//! HTTP/3 the connection is [`super::quic`]'s business, and all else is the same.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +11,16 @@ use http::header::{
     ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
 };
 use http::{Method, Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::quic::QuicClient;
 use super::sse::Decoder;
 use super::{Outgoing, Upstream, UpstreamError};
 use crate::config::{Limits, Timeouts};
@@ -44,10 +47,20 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("wiregate/", env!("CARGO_PKG_VERSION")));
 
+/// The body of an answer, of whatever version of HTTP.
+pub(super) type Answer = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
+/// The connections to a server.
+#[derive(Debug)]
+enum Way {
+    Tcp(Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
+    Quic(QuicClient),
+}
+
 /// A server reached by Streamable HTTP.
 #[derive(Debug)]
 pub struct HttpUpstream {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    way: Way,
     spec: Arc<ServerSpec>,
     max_body: usize,
     max_event: usize,
@@ -73,6 +86,7 @@ impl HttpUpstream {
         let tls = HttpsConnectorBuilder::new()
             .with_tls_config(tls::client(
                 spec.ca.as_deref(),
+                spec.client_cert.as_ref(),
                 spec.url.scheme_str() == Some("https"),
             )?)
             .https_or_http()
@@ -82,15 +96,34 @@ impl HttpUpstream {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(90))
             .build(tls);
-        Ok(HttpUpstream {
-            client,
+        Ok(HttpUpstream::by(Way::Tcp(client), spec, limits, timeouts))
+    }
+
+    /// The same over HTTP/3.
+    ///
+    /// # Errors
+    /// When a certificate can't be read or used.
+    pub fn over_quic(
+        spec: Arc<ServerSpec>,
+        limits: &Limits,
+        timeouts: &Timeouts,
+    ) -> Result<HttpUpstream, tls::TlsError> {
+        let tls = tls::client(spec.ca.as_deref(), spec.client_cert.as_ref(), true)?;
+        let tls = tls::quic_client(tls)?;
+        let client = QuicClient::new(&spec.url, tls, timeouts.connect.get());
+        Ok(HttpUpstream::by(Way::Quic(client), spec, limits, timeouts))
+    }
+
+    fn by(way: Way, spec: Arc<ServerSpec>, limits: &Limits, timeouts: &Timeouts) -> HttpUpstream {
+        HttpUpstream {
+            way,
             spec,
             max_body: limits.body.bytes(),
             max_event: limits.sse_event.bytes(),
             first_byte: timeouts.first_byte.get(),
             idle: timeouts.idle.get(),
             total: timeouts.total.get(),
-        })
+        }
     }
 
     async fn send(
@@ -105,10 +138,18 @@ impl HttpUpstream {
         let request = self.request(cx, method, message)?;
         // A stream of what comes unasked is quiet by nature: it has no total time, only an idle one.
         let deadline = (!expects_stream).then(|| Instant::now() + self.total);
-        let response = timeout(self.first_byte, self.client.request(request))
+        let answered = async {
+            match &self.way {
+                Way::Quic(client) => client.request(request).await,
+                Way::Tcp(client) => match client.request(request).await {
+                    Ok(answer) => Ok(answer.map(|body| body.map_err(Into::into).boxed_unsync())),
+                    Err(error) => Err(of_client(&error)),
+                },
+            }
+        };
+        let response = timeout(self.first_byte, answered)
             .await
-            .map_err(|_| UpstreamError::Timeout { what: "first byte" })?
-            .map_err(|e| of_client(&e))?;
+            .map_err(|_| UpstreamError::Timeout { what: "first byte" })??;
         self.read(response, deadline, is_request || expects_stream).await
     }
 
@@ -155,7 +196,7 @@ impl HttpUpstream {
 
     async fn read(
         &self,
-        response: Response<Incoming>,
+        response: Response<Answer>,
         deadline: Option<Instant>,
         wants_body: bool,
     ) -> Result<Reply, UpstreamError> {
@@ -182,7 +223,7 @@ impl HttpUpstream {
 
     async fn collect(
         &self,
-        mut body: Incoming,
+        mut body: Answer,
         deadline: Option<Instant>,
     ) -> Result<Bytes, UpstreamError> {
         let mut whole = BytesMut::new();
@@ -206,7 +247,7 @@ impl HttpUpstream {
         }
     }
 
-    fn events(&self, body: Incoming, deadline: Option<Instant>) -> Body {
+    fn events(&self, body: Answer, deadline: Option<Instant>) -> Body {
         let state = Events {
             body,
             decoder: Decoder::new(self.max_event),
@@ -220,7 +261,7 @@ impl HttpUpstream {
 
 /// An event stream under way.
 struct Events {
-    body: Incoming,
+    body: Answer,
     decoder: Decoder,
     idle: Duration,
     deadline: Option<Instant>,

@@ -1,6 +1,7 @@
 //! Where messages go. One trait; one file per transport, and one `match` arm to reach it.
 
 pub mod http;
+mod quic;
 pub mod sse;
 pub mod stdio;
 
@@ -125,8 +126,9 @@ pub fn open(
         Wire::Auto | Wire::Http => {
             Arc::new(http::HttpUpstream::new(Arc::clone(spec), limits, timeouts)?)
         }
+        Wire::Http3 => Arc::new(http::HttpUpstream::over_quic(Arc::clone(spec), limits, timeouts)?),
         // Each gets its file and its arm.
-        Wire::Sse | Wire::Http3 | Wire::WebSocket | Wire::Stdio(_) => Arc::new(Absent),
+        Wire::Sse | Wire::WebSocket | Wire::Stdio(_) => Arc::new(Absent),
     })
 }
 
