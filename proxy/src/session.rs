@@ -13,6 +13,8 @@ use sha2::{Digest, Sha256};
 
 use crate::snapshot::hex;
 
+pub mod seal;
+
 /// A request and what its answer will be judged and recorded with.
 #[derive(Clone, Debug)]
 pub struct Exchange {

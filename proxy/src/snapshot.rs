@@ -20,6 +20,7 @@ use crate::config::{
     Address, Auth, Config, Key, Problem, Secret, Server, ServerEra, ServerTransport, Tls, problems,
 };
 use crate::rulefiles::{self, compile};
+use crate::session::seal::Sealer;
 
 /// A configuration, resolved.
 #[derive(Debug)]
@@ -40,6 +41,8 @@ pub struct Snapshot {
     pub servers: BTreeMap<Arc<str>, Arc<ServerSpec>>,
     /// The keys that open the gateway; `None` when it asks for none.
     pub keys: Option<Keys>,
+    /// Seals what clients keep for the gateway.
+    pub sealer: Arc<Sealer>,
     config_json: String,
     policy_json: String,
 }
@@ -162,8 +165,10 @@ impl Snapshot {
             Some(Auth::Keys(keys)) => decode(keys).map(Some),
             Some(Auth::Open) | None => Some(None),
         };
-        let (Some(rules), Some(servers), Some(keys), true) =
-            (rules, servers, keys, errors.is_empty())
+        let mut wrong = |error: String| errors.push(unplaced(Problem::new("/sessions", error)));
+        let sealer = Sealer::new(&config.sessions.keys).map_err(|e| wrong(e.to_string())).ok();
+        let (Some(rules), Some(servers), Some(keys), Some(sealer), true) =
+            (rules, servers, keys, sealer, errors.is_empty())
         else {
             return Err(errors);
         };
@@ -186,6 +191,7 @@ impl Snapshot {
             policy,
             servers,
             keys,
+            sealer: Arc::new(sealer),
             config_json,
             policy_json,
             config,
