@@ -24,7 +24,7 @@ use crate::envelope::{Body, Context, McpHeaders, Reply, Transport};
 use crate::era;
 use crate::pipeline::Pipeline;
 use crate::policy::{Denied, FORBIDDEN, LIMIT, NOT_FOUND, auth};
-use crate::session;
+use crate::session::fronts;
 use crate::snapshot::{ServerSpec, Snapshot};
 use crate::upstream::http::{LAST_EVENT_ID, METHOD, NAME, PARAM, SESSION, VERSION};
 use capture::Str;
@@ -101,6 +101,11 @@ impl Front {
         if server.is_none() {
             return Err(Refused { denied: nowhere(snapshot), cx });
         }
+        // session: one that was given out here, to this client
+        let entered = match self.pipeline.fronts.enter(&mut cx, fronts::now()) {
+            Ok(entered) => entered,
+            Err(denied) => return Err(Refused { denied, cx }),
+        };
         // limit: how much at once
         let places = &self.pipeline.places;
         let place = match parts.method {
@@ -119,17 +124,18 @@ impl Front {
                 return Err(Refused { denied, cx });
             }
         };
-        let pipeline = Arc::clone(&self.pipeline);
+        let pipeline = &self.pipeline;
         let refused = |denied| Refused { denied, cx: Context::clone(&cx) };
-        let reply = match parts.method {
-            Method::GET => pipeline.listen(Arc::clone(&cx)).await,
-            Method::DELETE => pipeline.close(Arc::clone(&cx)).await,
+        let mut reply = match parts.method {
+            Method::GET => Arc::clone(pipeline).listen(Arc::clone(&cx)).await,
+            Method::DELETE => Arc::clone(pipeline).close(Arc::clone(&cx)).await,
             _ => {
                 let frame = read_body(snapshot, parts, body).await.map_err(refused)?;
                 let _inflight = self.pipeline.metrics.inflight();
-                pipeline.handle(Arc::clone(&cx), frame).await
+                Arc::clone(pipeline).handle(Arc::clone(&cx), frame).await
             }
         };
+        pipeline.fronts.leave(&cx, entered.as_ref(), &mut reply, fronts::now());
         if reply.open_ended {
             // A subscription is a stream like a GET's, and leaves the place of a request.
             place = places.stream().map_err(refused)?;
@@ -233,7 +239,7 @@ fn context(
             Transport::Http1
         },
         http_method: Some(http_method.into()),
-        session: headers.session.as_ref().map(|s| session::digest(&server.name, s.as_bytes())),
+        session: None,
         server,
         headers,
         conn_id,
@@ -255,6 +261,7 @@ fn mcp_headers(headers: &HeaderMap) -> McpHeaders {
     McpHeaders {
         accept: accept(headers),
         session: stateful(SESSION),
+        sealed: None,
         last_event_id: stateful(LAST_EVENT_ID),
         version,
         method: all(METHOD),

@@ -51,6 +51,8 @@ pub const UNDECIDED: i32 = 1009;
 
 /// What is asked for is not approved.
 pub const UNAPPROVED: i32 = 1010;
+/// The session is over, or is not the client's.
+pub const NO_SESSION: i32 = 1020;
 
 impl Denied {
     /// A refusal with its status, code, word and sentence.
