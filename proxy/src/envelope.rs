@@ -294,6 +294,8 @@ pub struct McpHeaders {
     pub params: Vec<(HeaderName, HeaderValue)>,
     /// Whether a header came more than once that says one thing only.
     pub is_repeated: bool,
+    /// Whether another replica sent the request on: it goes to no further one.
+    pub hopped: bool,
 }
 
 impl fmt::Debug for McpHeaders {

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::snapshot::hex;
 
 pub mod fronts;
+pub mod peers;
 pub mod seal;
 
 /// A request and what its answer will be judged and recorded with.

@@ -20,6 +20,7 @@ use crate::config::{
     Address, Auth, Config, Key, Problem, Secret, Server, ServerEra, ServerTransport, Tls, problems,
 };
 use crate::rulefiles::{self, compile};
+use crate::session::peers::Peers;
 use crate::session::seal::Sealer;
 
 /// A configuration, resolved.
@@ -43,6 +44,8 @@ pub struct Snapshot {
     pub keys: Option<Keys>,
     /// Seals what clients keep for the gateway.
     pub sealer: Arc<Sealer>,
+    /// The other replicas.
+    pub peers: Peers,
     config_json: String,
     policy_json: String,
 }
@@ -167,8 +170,9 @@ impl Snapshot {
         };
         let mut wrong = |error: String| errors.push(unplaced(Problem::new("/sessions", error)));
         let sealer = Sealer::new(&config.sessions.keys).map_err(|e| wrong(e.to_string())).ok();
-        let (Some(rules), Some(servers), Some(keys), Some(sealer), true) =
-            (rules, servers, keys, sealer, errors.is_empty())
+        let peers = Peers::new(&config).map_err(|e| wrong(e.to_string())).ok();
+        let (Some(rules), Some(servers), Some(keys), Some(sealer), Some(peers), true) =
+            (rules, servers, keys, sealer, peers, errors.is_empty())
         else {
             return Err(errors);
         };
@@ -192,6 +196,7 @@ impl Snapshot {
             servers,
             keys,
             sealer: Arc::new(sealer),
+            peers,
             config_json,
             policy_json,
             config,

@@ -25,6 +25,7 @@ use crate::era;
 use crate::pipeline::Pipeline;
 use crate::policy::{Denied, FORBIDDEN, LIMIT, NOT_FOUND, auth};
 use crate::session::fronts;
+use crate::session::peers::{self, Hop};
 use crate::snapshot::{ServerSpec, Snapshot};
 use crate::upstream::http::{LAST_EVENT_ID, METHOD, NAME, PARAM, SESSION, VERSION};
 use capture::Str;
@@ -90,13 +91,10 @@ impl Front {
         let server = route(snapshot, parts.uri.path());
         let mut cx = context(snapshot, server.as_ref(), connection.name.clone(), parts);
         // auth: a browser's page from elsewhere, then whose key
-        let checked = check_size(snapshot, &parts.headers)
-            .and_then(|()| auth::check_origin(snapshot, self.address, parts))
-            .and_then(|()| auth::authenticate(snapshot, parts));
-        match checked {
-            Ok(principal) => cx.principal = principal,
+        let hop = match self.admit(snapshot, &mut cx, parts) {
+            Ok(hop) => hop,
             Err(denied) => return Err(Refused { denied, cx }),
-        }
+        };
         // route: which server; only who may enter is told that there is none
         if server.is_none() {
             return Err(Refused { denied: nowhere(snapshot), cx });
@@ -131,6 +129,7 @@ impl Front {
             Method::DELETE => Arc::clone(pipeline).close(Arc::clone(&cx)).await,
             _ => {
                 let frame = read_body(snapshot, parts, body).await.map_err(refused)?;
+                hop.map_or(Ok(()), |hop| hop.check(&frame)).map_err(refused)?;
                 let _inflight = self.pipeline.metrics.inflight();
                 Arc::clone(pipeline).handle(Arc::clone(&cx), frame).await
             }
@@ -142,6 +141,26 @@ impl Front {
         }
         let held = Held { place, busy, open: None };
         Ok(self.respond(snapshot, connection, parts, reply, held))
+    }
+
+    /// Who sent it: a client by its key, or another replica for one.
+    fn admit(
+        &self,
+        snapshot: &Snapshot,
+        cx: &mut Context,
+        parts: &Parts,
+    ) -> Result<Option<Hop>, Denied> {
+        check_size(snapshot, &parts.headers)?;
+        let (fronts, server) = (&self.pipeline.fronts, &cx.server.name);
+        let hop = peers::accept(snapshot, fronts, server, parts, fronts::now())?;
+        if let Some(hop) = &hop {
+            cx.principal.clone_from(&hop.principal);
+            cx.headers.hopped = true;
+        } else {
+            auth::check_origin(snapshot, self.address, parts)?;
+            cx.principal = auth::authenticate(snapshot, parts)?;
+        }
+        Ok(hop)
     }
 
     /// A reply as HTTP. What is held is kept until the last byte is taken.
@@ -262,6 +281,7 @@ fn mcp_headers(headers: &HeaderMap) -> McpHeaders {
         accept: accept(headers),
         session: stateful(SESSION),
         sealed: None,
+        hopped: false,
         last_event_id: stateful(LAST_EVENT_ID),
         version,
         method: all(METHOD),

@@ -25,6 +25,9 @@ use crate::snapshot::{Snapshot, hex};
 pub const LONGEST: usize = 4096;
 /// Bytes of one session beyond its id. Capabilities that are larger are not remembered.
 const MOST_KEPT: usize = 64 << 10;
+/// Marks of other replicas remembered. Only who reads the traffic between replicas, and brings
+/// more than these within the minute that a mark is good for, could have one taken twice.
+const MARKS: usize = 100_000;
 /// Bytes of an error in which a server may tell that it does not know a session.
 const TELLING: usize = 4096;
 
@@ -37,6 +40,8 @@ struct State {
     /// Until when they would have lasted.
     ended: Table<Str, u64>,
     kept: Table<Str, Arc<Front>>,
+    /// The marks of other replicas that were taken.
+    marks: Table<Str, ()>,
 }
 
 /// A session that a request is of.
@@ -193,6 +198,16 @@ impl Fronts {
             (_, None) => Arc::new(written.front()),
         };
         Some((entered, front))
+    }
+
+    /// Whether the mark of another replica is seen for the first time.
+    pub(super) fn is_first(&self, mark: &Str) -> bool {
+        let mut state = self.lock();
+        let first = state.marks.get(mark).is_none();
+        if first {
+            state.marks.put(mark.clone(), (), MARKS);
+        }
+        first
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -45,7 +45,7 @@ const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("wiregate/", env!("CARGO_PKG_VERSION")));
 
 /// A server reached by Streamable HTTP.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct HttpUpstream {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     spec: Arc<ServerSpec>,
@@ -91,6 +91,11 @@ impl HttpUpstream {
             idle: timeouts.idle.get(),
             total: timeouts.total.get(),
         })
+    }
+
+    /// The same client, with other words for another address of the same trust.
+    pub(crate) fn toward(&self, spec: Arc<ServerSpec>) -> HttpUpstream {
+        HttpUpstream { spec, ..self.clone() }
     }
 
     async fn send(
