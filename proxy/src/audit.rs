@@ -274,7 +274,12 @@ impl Audit {
         if let Some((name, version)) = &head.client {
             row.client_name = Some(shown(name));
             row.client_version = version.as_ref().map(shown);
-        } else if let Some(shaken) = cx.session.as_ref().and_then(|s| sessions.handshake(s)) {
+        } else if let Some(shaken) = cx
+            .session
+            .as_ref()
+            .and_then(|s| sessions.handshake(s))
+            .or_else(|| cx.front.get().map(|front| front.shown.clone()))
+        {
             row.client_name = shaken.client_name;
             row.client_version = shaken.client_version;
         }

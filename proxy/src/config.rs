@@ -19,6 +19,7 @@ mod reach;
 mod read;
 mod secret;
 mod server;
+mod sessions;
 mod suppress;
 mod tls;
 mod units;
@@ -32,6 +33,7 @@ pub use reach::{is_principal, is_server_name};
 pub use read::{Env, Listed, LoadError, Use, Written};
 pub use secret::{Address, HIDDEN, Secret};
 pub use server::{Server, ServerEra, ServerTransport};
+pub use sessions::Sessions;
 pub use suppress::Suppress;
 pub use tls::{CertKey, ClientAuth, Tls};
 pub use units::{Period, Size};
@@ -64,6 +66,8 @@ pub struct Config {
     /// The MCP servers behind the gateway, by name: lower-case letters, digits and hyphens, at
     /// most 64 of them.
     pub servers: BTreeMap<String, Server>,
+    /// Clients' sessions: what their ids are sealed with, and the other replicas.
+    pub sessions: Sessions,
     /// What is looked for in messages, and what is done about it.
     pub inspect: Inspect,
     /// Whether servers may change what they offer.
@@ -296,6 +300,7 @@ impl Default for Config {
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
             servers: BTreeMap::new(),
+            sessions: Sessions::default(),
             inspect: Inspect::default(),
             pins: Pins::default(),
             capture: Capture::default(),

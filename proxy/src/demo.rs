@@ -1,7 +1,7 @@
 //! `wiregate demo`: a server with something to hide, the gateway in front of it, and a client that
 //! walks into it, all in this process and on loopback; then the same traffic against stricter rules.
 
-mod server;
+pub(crate) mod server;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -280,8 +280,10 @@ pub struct McpHeaders {
     pub accept: Option<HeaderValue>,
     /// `MCP-Protocol-Version`.
     pub version: Option<HeaderValue>,
-    /// `Mcp-Session-Id`.
+    /// `Mcp-Session-Id` as the server knows it.
     pub session: Option<HeaderValue>,
+    /// The same as the client knows it, where the gateway gave it out.
+    pub sealed: Option<HeaderValue>,
     /// `Last-Event-ID`.
     pub last_event_id: Option<HeaderValue>,
     /// `Mcp-Method`, every occurrence.
@@ -292,6 +294,8 @@ pub struct McpHeaders {
     pub params: Vec<(HeaderName, HeaderValue)>,
     /// Whether a header came more than once that says one thing only.
     pub is_repeated: bool,
+    /// Whether another replica sent the request on: it goes to no further one.
+    pub hopped: bool,
 }
 
 impl fmt::Debug for McpHeaders {

@@ -20,7 +20,8 @@ use crate::policy::Denied;
 use crate::policy::inspect::{self as look, Seen};
 use crate::policy::limit::Places;
 use crate::policy::schema::OutputSchemas;
-use crate::session::{Exchange, Handshake, Sessions};
+use crate::session::fronts::{Fronts, tell_lost};
+use crate::session::{Exchange, Front, Handshake, Sessions};
 use crate::snapshot::Snapshot;
 use crate::telemetry::Metrics;
 use crate::upstream::{Outgoing, Upstream};
@@ -36,6 +37,8 @@ pub struct Pipeline {
     pub metrics: Arc<Metrics>,
     /// What belongs to what.
     pub sessions: Sessions,
+    /// The sessions given out to clients.
+    pub fronts: Fronts,
     /// How much at once.
     pub places: Places,
     /// What tools promised of their results.
@@ -61,6 +64,7 @@ impl Pipeline {
         let Config { limits, .. } = &snapshot.config;
         Pipeline {
             sessions: Sessions::new(limits.exchanges),
+            fronts: Fronts::default(),
             places: Places::new(limits),
             schemas: OutputSchemas::default(),
             snapshot: ArcSwap::new(snapshot),
@@ -157,7 +161,7 @@ impl Pipeline {
         {
             self.sessions.open(session, Arc::clone(exchange));
         }
-        self.remember_client(&cx, &seen);
+        self.remember_client(&cx, &seen, &outgoing);
         // record, then send
         let timing = Timing { processing: Some(started.elapsed()), ..Timing::default() };
         self.metrics.processing(Direction::ToServer.as_str(), started.elapsed());
@@ -174,8 +178,8 @@ impl Pipeline {
         waiting.over();
         self.metrics.upstream(&cx.server.name, sent.elapsed());
         match reply {
-            Ok(reply) => {
-                self.learn_session(&cx, &seen, &reply);
+            Ok(mut reply) => {
+                tell_lost(&cx, &mut reply);
                 relay::reply(self, cx, seen.exchange, head.is_request(), reply, sent)
             }
             Err(error) => {
@@ -193,7 +197,8 @@ impl Pipeline {
     /// Opens the stream of what the server sends unasked.
     pub async fn listen(self: Arc<Self>, cx: Arc<Context>) -> Reply {
         match self.upstream(&cx).listen(&cx).await {
-            Ok(reply) => {
+            Ok(mut reply) => {
+                tell_lost(&cx, &mut reply);
                 let status = reply.status.map_or(200, |s| relay::client_status(s).as_u16());
                 self.audit.transport(&cx, status, None);
                 relay::reply(self, cx, None, false, reply, Instant::now())
@@ -297,19 +302,18 @@ impl Pipeline {
         self.metrics.request(&cx.server.name, method.unwrap_or("other"), outcome);
     }
 
-    /// On transports without a session header, the handshake is remembered as it passes.
-    fn remember_client(&self, cx: &Context, seen: &Seen) {
-        let begins = seen.envelope.head.method.as_deref() == Some("initialize");
-        if let (Some(session), Some(handshake), true) = (&cx.session, handshake(seen), begins) {
-            self.sessions.shake(session, handshake);
+    /// What a handshake says of the client is remembered as it passes: for the id of the session
+    /// that may begin with it, and for the connection where that is the session.
+    fn remember_client(&self, cx: &Context, seen: &Seen, outgoing: &Outgoing) {
+        if seen.envelope.head.method.as_deref() != Some("initialize") {
+            return;
         }
-    }
-
-    /// A new session begins with the answer to its `initialize`.
-    fn learn_session(&self, cx: &Context, seen: &Seen, reply: &Reply) {
-        if let (Some(session), Some(handshake)) = (&reply.session, handshake(seen)) {
-            self.sessions
-                .shake(&crate::session::digest(&cx.server.name, session.as_bytes()), handshake);
+        let handshake = handshake(seen);
+        let said = Front::said(&outgoing.raw, handshake.clone().unwrap_or_default());
+        // Who initializes again within a session stays who began it.
+        let _ = cx.front.set(Arc::new(said));
+        if let (Some(session), Some(handshake)) = (&cx.session, handshake) {
+            self.sessions.shake(session, handshake);
         }
     }
 }

@@ -28,6 +28,7 @@ use crate::downstream::http::Front;
 use crate::downstream::quic;
 use crate::pins::{Neighbours, Pins, StoreError};
 use crate::pipeline::Pipeline;
+use crate::session::fronts;
 use crate::snapshot::Snapshot;
 use crate::telemetry::Metrics;
 use crate::tls::{self, TlsError};
@@ -101,6 +102,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let gateway = Gateway::start(config).await?;
     gateway.pipeline.snapshot().announce();
+    fronts::announce(&gateway.pipeline.snapshot());
     let one = gateway.pipeline.snapshot().servers.len() == 1;
     for name in gateway.pipeline.snapshot().servers.keys() {
         let path = if one { "/mcp".to_owned() } else { format!("/mcp/{name}") };

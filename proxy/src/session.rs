@@ -13,6 +13,10 @@ use sha2::{Digest, Sha256};
 
 use crate::snapshot::hex;
 
+pub mod fronts;
+pub mod peers;
+pub mod seal;
+
 /// A request and what its answer will be judged and recorded with.
 #[derive(Clone, Debug)]
 pub struct Exchange {
@@ -90,6 +94,10 @@ impl<K: Clone + Eq + Hash, V> Table<K, V> {
         }
     }
 
+    fn get(&self, key: &K) -> Option<&V> {
+        self.entries.get(key).map(|(_, value)| value)
+    }
+
     fn take(&mut self, key: &K) -> Option<V> {
         self.entries.remove(key).map(|(_, value)| value)
     }
@@ -107,10 +115,12 @@ pub struct Front {
     pub client: Str,
     /// The ids of the servers' own sessions, by server.
     pub upstream: BTreeMap<Str, Str>,
+    /// The client's name, as records may hold it.
+    pub shown: Handshake,
 }
 
 /// What a session's `initialize` said of the client.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Handshake {
     /// `clientInfo.name`, unverified.
     pub client_name: Option<Str>,
@@ -182,7 +192,7 @@ impl Sessions {
     /// What is remembered of the texts that a sender sent, some kilobytes at most.
     pub fn carry(&self, sender: &Str) -> Arc<Mutex<Carry>> {
         let mut state = self.lock();
-        if let Some((_, carry)) = state.carries.entries.get(sender) {
+        if let Some(carry) = state.carries.get(sender) {
             return Arc::clone(carry);
         }
         let carry = Arc::new(Mutex::new(Carry::new()));
@@ -197,7 +207,7 @@ impl Sessions {
 
     /// What a session's handshake said.
     pub fn handshake(&self, session: &Str) -> Option<Handshake> {
-        self.lock().handshakes.entries.get(session).map(|(_, handshake)| handshake.clone())
+        self.lock().handshakes.get(session).cloned()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

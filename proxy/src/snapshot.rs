@@ -21,6 +21,8 @@ use crate::config::{
     problems,
 };
 use crate::rulefiles::{self, compile};
+use crate::session::peers::Peers;
+use crate::session::seal::Sealer;
 
 /// A configuration, resolved.
 #[derive(Debug)]
@@ -41,6 +43,10 @@ pub struct Snapshot {
     pub servers: BTreeMap<Arc<str>, Arc<ServerSpec>>,
     /// The keys that open the gateway; `None` when it asks for none.
     pub keys: Option<Keys>,
+    /// Seals what clients keep for the gateway.
+    pub sealer: Arc<Sealer>,
+    /// The other replicas.
+    pub peers: Peers,
     config_json: String,
     policy_json: String,
 }
@@ -163,8 +169,11 @@ impl Snapshot {
             Some(Auth::Keys(keys)) => decode(keys).map(Some),
             Some(Auth::Open) | None => Some(None),
         };
-        let (Some(rules), Some(servers), Some(keys), true) =
-            (rules, servers, keys, errors.is_empty())
+        let mut wrong = |error: String| errors.push(unplaced(Problem::new("/sessions", error)));
+        let sealer = Sealer::new(&config.sessions.keys).map_err(|e| wrong(e.to_string())).ok();
+        let peers = Peers::new(&config).map_err(|e| wrong(e.to_string())).ok();
+        let (Some(rules), Some(servers), Some(keys), Some(sealer), Some(peers), true) =
+            (rules, servers, keys, sealer, peers, errors.is_empty())
         else {
             return Err(errors);
         };
@@ -187,6 +196,8 @@ impl Snapshot {
             policy,
             servers,
             keys,
+            sealer: Arc::new(sealer),
+            peers,
             config_json,
             policy_json,
             config,

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::{Value, json};
-use tests::{Client, FakeServer, Gateway, call, within};
+use tests::{Client, FakeServer, Gateway, call, in_session, within};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
@@ -187,7 +187,7 @@ async fn a_stop_lets_a_call_end_and_takes_no_new_one() {
 async fn a_stream_without_an_end_does_not_hold_up_a_stop() {
     let mut server = FakeServer::by_hand().await;
     let gateway = Gateway::before(&server.url).await;
-    let client = Client::new(&gateway.url).with("mcp-session-id", "s");
+    let client = in_session(&Client::new(&gateway.url), &mut server, "s").await;
     let listening = tokio::spawn(async move { client.get().await });
     let _outlet = server.asked().await.stream(&[]);
     let mut events = listening.await.unwrap().events();

@@ -17,6 +17,7 @@ mod pins;
 mod readings;
 mod relay;
 mod replay;
+mod replicas;
 mod upstream;
 mod verdicts;
 mod wrap;

@@ -2,7 +2,7 @@
 //! shadow rules, thresholds.
 
 use serde_json::{Value, json};
-use tests::{Client, FakeServer, Gateway, call, request};
+use tests::{Client, FakeServer, Gateway, Response, call, initialize, request};
 
 use crate::{key, rows};
 
@@ -54,16 +54,22 @@ async fn a_key_over_two_events_of_a_stream_does_not_arrive() {
 
 #[tokio::test]
 async fn a_key_over_two_calls_of_a_session_does_not_leave() {
-    let server = answering(text("ok")).await;
+    let server = FakeServer::start(|exchange| match exchange.message()["method"].as_str() {
+        Some("initialize") => exchange.begin("s"),
+        _ => exchange.result(text("ok")),
+    })
+    .await;
     let gateway = Gateway::before(&server.url).await;
-    let send = async |session: &str, part: &str| {
-        let client = Client::new(&gateway.url).with("mcp-session-id", session);
+    let client = Client::new(&gateway.url);
+    let (one, two) = (client.post(&initialize()).await, client.post(&initialize()).await);
+    let send = async |session: &Response, part: &str| {
+        let client = client.clone().with("mcp-session-id", session.header("mcp-session-id"));
         client.post(&call(1, "post", json!({"body": part}))).await.json().await
     };
-    assert_eq!(send("s1", &key()[..9]).await["result"]["content"][0]["text"], "ok");
+    assert_eq!(send(&one, &key()[..9]).await["result"]["content"][0]["text"], "ok");
     // another session's words have nothing to do with it
-    assert_eq!(send("s2", &key()[9..]).await["result"]["content"][0]["text"], "ok");
-    assert_eq!(send("s1", &key()[9..]).await["result"]["isError"], true);
+    assert_eq!(send(&two, &key()[9..]).await["result"]["content"][0]["text"], "ok");
+    assert_eq!(send(&one, &key()[9..]).await["result"]["isError"], true);
 }
 
 #[tokio::test]

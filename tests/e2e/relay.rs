@@ -1,7 +1,7 @@
 //! What is right passes, byte for byte and event by event.
 
 use serde_json::json;
-use tests::{Client, FakeServer, Gateway, MODERN, call, modern, request};
+use tests::{Client, FakeServer, Gateway, MODERN, call, in_session, modern};
 
 use crate::{assert_serves, echo, rows};
 
@@ -96,20 +96,10 @@ async fn a_notification_is_accepted() {
 async fn a_session_passes_both_ways() {
     let mut server = FakeServer::by_hand().await;
     let gateway = Gateway::before(&server.url).await;
-    let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}});
     let client = Client::new(&gateway.url);
-    let opening = {
-        let client = client.clone();
-        tokio::spawn(async move { client.post(&request(0, "initialize", params)).await })
-    };
-    let result = json!({"jsonrpc": "2.0", "id": 0, "result": {"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {"name": "s", "version": "0"}}});
-    let session = [("content-type", "application/json"), ("mcp-session-id", "the-session")];
-    server.asked().await.raw(200, &session, result.to_string());
-    let opened = opening.await.unwrap();
-    assert_eq!(opened.header("mcp-session-id"), "the-session");
+    let client = in_session(&client, &mut server, "the-session").await;
 
     // The stream of unsolicited messages, in that session.
-    let client = client.with("mcp-session-id", "the-session");
     let listening = {
         let client = client.clone();
         tokio::spawn(async move { client.get().await })

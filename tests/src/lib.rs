@@ -51,6 +51,30 @@ pub fn request(id: impl Into<Value>, method: &str, params: Value) -> Value {
     json!({"jsonrpc": "2.0", "id": id.into(), "method": method, "params": params})
 }
 
+/// An `initialize`.
+#[must_use]
+pub fn initialize() -> Value {
+    let params = json!({"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": {"name": "test", "version": "0"}});
+    request("initialize", "initialize", params)
+}
+
+/// The same client within a session that `server` begins under an id of its own.
+///
+/// # Panics
+/// When the client gets no session.
+pub async fn in_session(client: &Client, server: &mut FakeServer, theirs: &str) -> Client {
+    let begin = async {
+        let asked = server.asked().await;
+        assert_eq!(asked.message()["method"], "initialize");
+        asked.begin(theirs);
+    };
+    let message = initialize();
+    let (answer, ()) = tokio::join!(client.post(&message), begin);
+    let given = answer.header("mcp-session-id");
+    assert!(!given.is_empty() && given != theirs, "'{given}'");
+    client.clone().with("mcp-session-id", given)
+}
+
 /// A `tools/call`.
 #[must_use]
 pub fn call(id: impl Into<Value>, tool: &str, arguments: Value) -> Value {

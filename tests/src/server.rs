@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use crate::within;
+use crate::{LEGACY, within};
 
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 
@@ -145,6 +145,14 @@ impl Exchange {
     pub fn result(self, result: Value) {
         let answer = json!({"jsonrpc": "2.0", "id": self.message()["id"], "result": result});
         self.json(&answer);
+    }
+
+    /// Answers an `initialize`, with a session of this id.
+    pub fn begin(self, session: &str) {
+        let result = json!({"protocolVersion": LEGACY, "capabilities": {}, "serverInfo": {"name": "test", "version": "0"}});
+        let answer = json!({"jsonrpc": "2.0", "id": self.message()["id"], "result": result});
+        let headers = [("content-type", "application/json"), ("mcp-session-id", session)];
+        self.raw(200, &headers, answer.to_string());
     }
 
     /// Answers 200 with this JSON.

@@ -52,6 +52,9 @@ pub fn problems(config: &Config) -> Vec<Problem> {
     for (name, server) in &config.servers {
         found.server(name, server);
     }
+    for (field, problem) in config.sessions.problems() {
+        found.add(format!("/sessions/{field}"), problem);
+    }
     found.inspect(&config.inspect);
     found.pins(&config.pins);
     found.capture(&config.capture);

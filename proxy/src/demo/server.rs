@@ -23,7 +23,7 @@ const LIMIT: usize = 1 << 20;
 ///
 /// # Errors
 /// When no port can be bound.
-pub(super) async fn start() -> std::io::Result<SocketAddr> {
+pub(crate) async fn start() -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let key = made_up_key();

@@ -24,7 +24,8 @@ use crate::envelope::{Body, Context, McpHeaders, Reply, Transport};
 use crate::era;
 use crate::pipeline::Pipeline;
 use crate::policy::{Denied, FORBIDDEN, LIMIT, NOT_FOUND, auth};
-use crate::session;
+use crate::session::fronts;
+use crate::session::peers::{self, Hop};
 use crate::snapshot::{ServerSpec, Snapshot};
 use crate::upstream::http::{LAST_EVENT_ID, METHOD, NAME, PARAM, SESSION, VERSION};
 use capture::Str;
@@ -118,17 +119,19 @@ impl Front {
         let server = route(snapshot, parts.uri.path());
         let mut cx = context(snapshot, server.as_ref(), connection.name.clone(), parts);
         // auth: a browser's page from elsewhere, then whose key
-        let checked = check_size(snapshot, &parts.headers)
-            .and_then(|()| auth::check_origin(snapshot, self.address, parts))
-            .and_then(|()| auth::authenticate(snapshot, parts));
-        match checked {
-            Ok(principal) => cx.principal = principal,
+        let hop = match self.admit(snapshot, &mut cx, parts) {
+            Ok(hop) => hop,
             Err(denied) => return Err(Refused { denied, cx }),
-        }
+        };
         // route: which server; only who may enter is told that there is none
         if server.is_none() {
             return Err(Refused { denied: nowhere(snapshot), cx });
         }
+        // session: one that was given out here, to this client
+        let entered = match self.pipeline.fronts.enter(&mut cx, fronts::now()) {
+            Ok(entered) => entered,
+            Err(denied) => return Err(Refused { denied, cx }),
+        };
         // limit: how much at once
         let places = &self.pipeline.places;
         let place = match parts.method {
@@ -147,23 +150,45 @@ impl Front {
                 return Err(Refused { denied, cx });
             }
         };
-        let pipeline = Arc::clone(&self.pipeline);
+        let pipeline = &self.pipeline;
         let refused = |denied| Refused { denied, cx: Context::clone(&cx) };
-        let reply = match parts.method {
-            Method::GET => pipeline.listen(Arc::clone(&cx)).await,
-            Method::DELETE => pipeline.close(Arc::clone(&cx)).await,
+        let mut reply = match parts.method {
+            Method::GET => Arc::clone(pipeline).listen(Arc::clone(&cx)).await,
+            Method::DELETE => Arc::clone(pipeline).close(Arc::clone(&cx)).await,
             _ => {
                 let frame = read_body(snapshot, parts, body).await.map_err(refused)?;
+                hop.map_or(Ok(()), |hop| hop.check(&frame)).map_err(refused)?;
                 let _inflight = self.pipeline.metrics.inflight();
-                pipeline.handle(Arc::clone(&cx), frame).await
+                Arc::clone(pipeline).handle(Arc::clone(&cx), frame).await
             }
         };
+        pipeline.fronts.leave(&cx, entered.as_ref(), &mut reply, fronts::now());
         if reply.open_ended {
             // A subscription is a stream like a GET's, and leaves the place of a request.
             place = places.stream().map_err(refused)?;
         }
         let held = Held { place, busy, open: None };
         Ok(self.respond(snapshot, connection, parts, reply, held))
+    }
+
+    /// Who sent it: a client by its key, or another replica for one.
+    fn admit(
+        &self,
+        snapshot: &Snapshot,
+        cx: &mut Context,
+        parts: &Parts,
+    ) -> Result<Option<Hop>, Denied> {
+        check_size(snapshot, &parts.headers)?;
+        let (fronts, server) = (&self.pipeline.fronts, &cx.server.name);
+        let hop = peers::accept(snapshot, fronts, server, parts, fronts::now())?;
+        if let Some(hop) = &hop {
+            cx.principal.clone_from(&hop.principal);
+            cx.headers.hopped = true;
+        } else {
+            auth::check_origin(snapshot, self.address, parts)?;
+            cx.principal = auth::authenticate(snapshot, parts)?;
+        }
+        Ok(hop)
     }
 
     /// A reply as HTTP. What is held is kept until the last byte is taken.
@@ -261,7 +286,7 @@ fn context(
             _ => Transport::Http1,
         },
         http_method: Some(http_method.into()),
-        session: headers.session.as_ref().map(|s| session::digest(&server.name, s.as_bytes())),
+        session: None,
         server,
         headers,
         conn_id,
@@ -283,6 +308,8 @@ fn mcp_headers(headers: &HeaderMap) -> McpHeaders {
     McpHeaders {
         accept: accept(headers),
         session: stateful(SESSION),
+        sealed: None,
+        hopped: false,
         last_event_id: stateful(LAST_EVENT_ID),
         version,
         method: all(METHOD),

@@ -51,6 +51,10 @@ pub const UNDECIDED: i32 = 1009;
 
 /// What is asked for is not approved.
 pub const UNAPPROVED: i32 = 1010;
+/// The session is over, or is not the client's.
+pub const NO_SESSION: i32 = 1020;
+/// Another replica has what is asked for, and can't be reached.
+pub const ELSEWHERE: i32 = 1021;
 
 impl Denied {
     /// A refusal with its status, code, word and sentence.
@@ -143,6 +147,9 @@ impl Denied {
             }
             UpstreamError::Timeout { .. } => {
                 (StatusCode::GATEWAY_TIMEOUT, TIMEOUT, "upstream_timeout")
+            }
+            UpstreamError::Elsewhere { .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, ELSEWHERE, "upstream_elsewhere")
             }
             _ => (StatusCode::BAD_GATEWAY, BAD_UPSTREAM, "upstream_protocol"),
         };

@@ -58,7 +58,7 @@ enum Way {
 }
 
 /// A server reached by Streamable HTTP.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct HttpUpstream {
     way: Way,
     spec: Arc<ServerSpec>,
@@ -124,6 +124,11 @@ impl HttpUpstream {
             idle: timeouts.idle.get(),
             total: timeouts.total.get(),
         }
+    }
+
+    /// The same client, with other words for another address of the same trust.
+    pub(crate) fn toward(&self, spec: Arc<ServerSpec>) -> HttpUpstream {
+        HttpUpstream { spec, ..self.clone() }
     }
 
     async fn send(

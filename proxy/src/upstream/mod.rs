@@ -111,6 +111,13 @@ pub enum UpstreamError {
         /// The configured limit in bytes.
         limit: usize,
     },
+    /// What a message belongs to is remembered by another replica, which can't be asked. Caused by
+    /// us, or the way between the two.
+    #[error("the call waits at replica `{replica}`, which can't be reached from here")]
+    Elsewhere {
+        /// That replica's name.
+        replica: String,
+    },
 }
 
 /// A way to a server. No connection is made yet.
