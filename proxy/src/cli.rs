@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::clients::edit::EditError;
+use crate::clients::file::FileError;
 use crate::config::{LoadError, Use, is_server_name};
 use crate::demo::{self, DemoError, DemoOptions};
 use crate::packs::PackError;
@@ -20,6 +22,7 @@ use crate::telemetry::{self, LogError};
 use crate::wrap::{self, WrapOptions};
 
 mod check;
+mod connect;
 mod keys;
 mod pins;
 pub mod reference;
@@ -60,6 +63,7 @@ enum Command {
     /// Make keys for clients, and to sign rule packs with.
     #[command(subcommand)]
     Keys(KeysCommand),
+    Connect(connect::ConnectArgs),
     Replay(ReplayArgs),
     #[command(hide = true)]
     ExecChild(ExecChildArgs),
@@ -259,6 +263,25 @@ pub enum CliError {
         /// What is wrong with it.
         source: StoreError,
     },
+    /// A client's configuration is not what the client would read. The user's to mend.
+    #[error("{}", .file.display())]
+    Client {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: EditError,
+    },
+    /// A client's configuration can't be read, written or brought back.
+    #[error(transparent)]
+    ClientFile(FileError),
+    /// The client has no configuration of this scope, or it is unknown where.
+    #[error("no usual place for this client's configuration here: give `--file FILE`")]
+    NoClientFile,
+    /// The client's configuration can't name an environment variable.
+    #[error(
+        "this client's configuration can't name a variable: leave `--key-env` out, and write the header there yourself"
+    )]
+    NoKeyNotation,
     /// There is neither a file for pins nor a home folder to look for one.
     #[error("no file of pins: give `--store FILE`, or `pins.store` in the configuration")]
     NoPins,
@@ -301,6 +324,7 @@ impl Cli {
                 Some(file) => keys::sign(&args.name, file, args.json),
                 None => keys::new(&args.name, args.json),
             },
+            Command::Connect(args) => connect::run(&args),
             Command::Replay(args) => replay::run(&args.args),
             Command::ExecChild(args) => {
                 let code = crate::child::exec(args.parent, args.last, &args.command)

@@ -9,6 +9,7 @@ pub mod audit;
 mod batch;
 pub mod child;
 pub mod cli;
+pub mod clients;
 pub mod config;
 pub mod demo;
 pub mod downstream;
