@@ -17,6 +17,7 @@ mod packs;
 mod pins;
 mod reach;
 mod read;
+mod registry;
 mod secret;
 mod server;
 mod suppress;
@@ -29,6 +30,7 @@ pub use packs::{Packs, Trusted};
 pub use pins::{OnChanged, OnNew, OnStoreError, PinKind, PinMode, Pins};
 pub use reach::{is_principal, is_server_name};
 pub use read::{Env, Listed, LoadError, Use, Written};
+pub use registry::{Origin, Registry};
 pub use secret::{Address, HIDDEN, Secret};
 pub use server::{Server, ServerEra, ServerTransport};
 pub use suppress::Suppress;
@@ -59,6 +61,8 @@ pub struct Config {
     /// The MCP servers behind the gateway, by name: lower-case letters, digits and hyphens, at
     /// most 64 of them.
     pub servers: BTreeMap<String, Server>,
+    /// Servers beside these, in a folder.
+    pub registry: Registry,
     /// What is looked for in messages, and what is done about it.
     pub inspect: Inspect,
     /// Whether servers may change what they offer.
@@ -301,6 +305,7 @@ impl Default for Config {
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
             servers: BTreeMap::new(),
+            registry: Registry::default(),
             inspect: Inspect::default(),
             pins: Pins::default(),
             capture: Capture::default(),

@@ -21,6 +21,7 @@ pub mod pins;
 pub mod pipeline;
 pub mod policy;
 mod refusal;
+pub mod registry;
 mod relay;
 pub mod rulefiles;
 pub mod serve;
