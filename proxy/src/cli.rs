@@ -11,20 +11,25 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::clients::edit::EditError;
+use crate::clients::file::FileError;
 use crate::config::{LoadError, Use, is_server_name};
 use crate::demo::{self, DemoError, DemoOptions};
 use crate::packs::PackError;
 use crate::pins::StoreError;
+use crate::registry::import::ImportError;
 use crate::serve::{self, ServeError};
 use crate::telemetry::{self, LogError};
 use crate::wrap::{self, WrapOptions};
 
 mod check;
+mod connect;
 mod keys;
 mod pins;
 pub mod reference;
 mod replay;
 mod rules;
+mod servers;
 mod settings;
 
 pub use settings::{CaptureFlags, InspectFlags, LogFlags};
@@ -60,6 +65,9 @@ enum Command {
     /// Make keys for clients, and to sign rule packs with.
     #[command(subcommand)]
     Keys(KeysCommand),
+    #[command(subcommand)]
+    Servers(servers::ServersCommand),
+    Connect(connect::ConnectArgs),
     Replay(ReplayArgs),
     #[command(hide = true)]
     ExecChild(ExecChildArgs),
@@ -259,6 +267,45 @@ pub enum CliError {
         /// What is wrong with it.
         source: StoreError,
     },
+    /// A client's configuration is not what the client would read. The user's to mend.
+    #[error("{}", .file.display())]
+    Client {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: EditError,
+    },
+    /// A client's configuration can't be read, written or brought back.
+    #[error(transparent)]
+    ClientFile(FileError),
+    /// The client has no configuration of this scope, or it is unknown where.
+    #[error("no usual place for this client's configuration here: give `--file FILE`")]
+    NoClientFile,
+    /// The client's configuration can't name an environment variable.
+    #[error(
+        "this client's configuration can't name a variable: leave `--key-env` out, and write the header there yourself"
+    )]
+    NoKeyNotation,
+    /// A file to import servers from is of no known kind. The user's to mend.
+    #[error("{}", .file.display())]
+    Import {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: ImportError,
+    },
+    /// There is no folder of servers. The user's to mend.
+    #[error("no folder of servers: give `--dir DIR`, or `registry.dir` in the configuration")]
+    NoRegistry,
+    /// A server of this name is there already. The user's to mend.
+    #[error("{0} is there already: `--replace` replaces it")]
+    ServerThere(String),
+    /// No server of this name is there. The user's to mend.
+    #[error("{0}: no such server in the folder")]
+    NoServer(String),
+    /// Neither an address, a command nor a file with servers. The user's to mend.
+    #[error("nothing to add: give `--url URL`, `-- CMD`, or `--from FILE` that has this server")]
+    NothingToAdd,
     /// There is neither a file for pins nor a home folder to look for one.
     #[error("no file of pins: give `--store FILE`, or `pins.store` in the configuration")]
     NoPins,
@@ -272,7 +319,7 @@ pub enum CliError {
     #[error("a name is 1 to 64 letters, digits, `-`, `_`, `.` or `@`")]
     Name,
     /// A name that cannot be a server's. The user's to mend.
-    #[error("--name: a server's name is 1 to 64 of a-z, 0-9 and `-`")]
+    #[error("a server's name is 1 to 64 of a-z, 0-9 and `-`")]
     ServerName,
 }
 
@@ -301,6 +348,8 @@ impl Cli {
                 Some(file) => keys::sign(&args.name, file, args.json),
                 None => keys::new(&args.name, args.json),
             },
+            Command::Servers(command) => servers::run(command),
+            Command::Connect(args) => connect::run(&args),
             Command::Replay(args) => replay::run(&args.args),
             Command::ExecChild(args) => {
                 let code = crate::child::exec(args.parent, args.last, &args.command)

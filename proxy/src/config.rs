@@ -17,6 +17,7 @@ mod packs;
 mod pins;
 mod reach;
 mod read;
+mod registry;
 mod secret;
 mod server;
 mod sessions;
@@ -31,6 +32,7 @@ pub use packs::{Packs, Trusted};
 pub use pins::{OnChanged, OnNew, OnStoreError, PinKind, PinMode, Pins};
 pub use reach::{is_principal, is_server_name};
 pub use read::{Env, Listed, LoadError, Use, Written};
+pub use registry::{Origin, Registry};
 pub use secret::{Address, HIDDEN, Secret};
 pub use server::{Server, ServerEra, ServerTransport};
 pub use sessions::Sessions;
@@ -68,6 +70,8 @@ pub struct Config {
     pub servers: BTreeMap<String, Server>,
     /// Clients' sessions: what their ids are sealed with, and the other replicas.
     pub sessions: Sessions,
+    /// Servers beside these, in a folder.
+    pub registry: Registry,
     /// What is looked for in messages, and what is done about it.
     pub inspect: Inspect,
     /// Whether servers may change what they offer.
@@ -301,6 +305,7 @@ impl Default for Config {
             allowed_origins: Vec::new(),
             servers: BTreeMap::new(),
             sessions: Sessions::default(),
+            registry: Registry::default(),
             inspect: Inspect::default(),
             pins: Pins::default(),
             capture: Capture::default(),

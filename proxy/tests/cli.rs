@@ -67,7 +67,7 @@ fn serve_refuses_what_check_would() {
 fn wrap_refuses_a_name_no_server_can_have() {
     let refused = wiregate(&["wrap", "--no-capture", "--name", "My Files", "--", "cat"]);
     assert_eq!(refused.status.code(), Some(2));
-    assert!(stderr(&refused).contains("--name: "), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("a server's name is"), "{}", stderr(&refused));
 }
 
 #[test]
@@ -121,4 +121,62 @@ fn replay_is_another_program() {
     fs::set_permissions(&replay, executable).unwrap();
     let found = run(&["scan", "--help"]);
     assert_eq!((found.status.code(), stdout(&found).as_str()), (Some(7), "scan --help\n"));
+}
+
+#[test]
+fn servers_are_added_listed_and_removed_and_nothing_wrong_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("servers");
+    let dir = dir.to_str().unwrap();
+    let run = |args: &[&str]| wiregate(&[&["servers"], args, &["--dir", dir]].concat());
+    let added =
+        wiregate(&["servers", "add", "files", "--dir", dir, "--owner", "me", "--", "f", "-x"]);
+    assert_eq!(added.status.code(), Some(0), "{}", stderr(&added));
+    assert_eq!(run(&["add", "files", "--url", "http://a/"]).status.code(), Some(2), "it is there");
+    let wrong = run(&["add", "web", "--url", "ftp://a/"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(stderr(&wrong).contains("web.yaml:1:6: not http://"), "{}", stderr(&wrong));
+
+    let import = folder.path().join(".mcp.json");
+    fs::write(&import, r#"{"mcpServers": {"Far": {"url": "https://a.example/${env:A}"}}}"#)
+        .unwrap();
+    let imported = run(&["add", "--from", import.to_str().unwrap(), "--json"]);
+    assert_eq!(imported.status.code(), Some(0), "{}", stderr(&imported));
+
+    let listed = run(&["list", "--json"]);
+    assert_eq!(listed.status.code(), Some(2), "a variable is not set: {}", stdout(&listed));
+    let report: serde_json::Value = serde_json::from_str(&stdout(&listed)).unwrap();
+    assert_eq!(report["servers"][0]["name"], "files");
+    assert_eq!(report["servers"][0]["owner"], "me");
+    assert!(report["errors"][0].as_str().unwrap().contains("far.yaml"), "{report}");
+
+    assert_eq!(run(&["remove", "far"]).status.code(), Some(0));
+    assert_eq!(run(&["remove", "far"]).status.code(), Some(2));
+    assert_eq!(run(&["list"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_client_is_connected_after_a_dry_run_and_brought_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mcp.json");
+    let before = "{\n  // mine\n  \"mcpServers\": {}\n}\n";
+    fs::write(&file, before).unwrap();
+    let run = |args: &[&str]| {
+        wiregate(&[&["connect", "cursor", "--file", file.to_str().unwrap()], args].concat())
+    };
+    let dry = run(&["--dry-run"]);
+    assert_eq!(dry.status.code(), Some(1));
+    assert!(stdout(&dry).contains("+"), "{}", stdout(&dry));
+    assert_eq!(fs::read_to_string(&file).unwrap(), before);
+    assert_eq!(run(&[]).status.code(), Some(0));
+    assert!(fs::read_to_string(&file).unwrap().contains("// mine"));
+    let again = run(&["--dry-run"]);
+    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+    assert_eq!(run(&["--rollback", "--json"]).status.code(), Some(0));
+    assert_eq!(fs::read_to_string(&file).unwrap(), before);
+    assert_eq!(run(&["--rollback"]).status.code(), Some(2), "there is nothing to bring back");
+    fs::write(&file, "{").unwrap();
+    assert_eq!(run(&[]).status.code(), Some(2));
+    let nowhere = wiregate(&["connect", "windsurf", "--scope", "project"]);
+    assert_eq!(nowhere.status.code(), Some(2), "{}", stdout(&nowhere));
 }

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::check::{self, Problem};
 use super::{Address, Config, PinMode, Server};
+use crate::registry;
 
 /// Looks up an environment variable.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -143,6 +144,9 @@ impl Written {
 
     /// Checks every value, and settles the capture's folder, that of packs and the pins' file.
     pub fn finish(mut self, using: Use, env: Env<'_>) -> Result<Config, Vec<Located>> {
+        if let (Use::Serve, Some(dir)) = (using, self.config.registry.dir.clone()) {
+            registry::join(&mut self.config.servers, &dir, env)?;
+        }
         let mut problems = check::problems_for(&self.config, using);
         if self.config.capture.enabled {
             self.config.capture.dir = self.config.capture.folder(env);
@@ -235,15 +239,9 @@ impl Config {
             join(&mut tls.key);
             tls.client_ca.iter_mut().for_each(join);
         }
-        for server in self.servers.values_mut() {
-            server.ca.iter_mut().chain(&mut server.cwd).for_each(join);
-            if let Some(cert) = &mut server.client_cert {
-                join(&mut cert.cert);
-                join(&mut cert.key);
-            }
-        }
+        self.servers.values_mut().for_each(|server| server.resolve_paths(folder));
         self.inspect.rules.iter_mut().chain(&mut self.inspect.packs.dir).for_each(join);
-        self.capture.dir.iter_mut().for_each(join);
+        self.capture.dir.iter_mut().chain(&mut self.registry.dir).for_each(join);
         self.pins.store.iter_mut().for_each(join);
     }
 

@@ -1,12 +1,12 @@
 //! How a server is reached: an address and its transport, or a command.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Address, CertKey, Secret};
+use super::{Address, CertKey, Origin, Secret};
 
 /// One MCP server behind the gateway: reached at its `url`, or started by its `command`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -38,9 +38,33 @@ pub struct Server {
     pub headers: BTreeMap<String, Secret>,
     /// Certificate authorities to trust for it, PEM, instead of the system's.
     pub ca: Option<PathBuf>,
+    /// What it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Who answers for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Words to find it by.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// Where it comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// The certificate shown to it (mutual TLS).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_cert: Option<CertKey>,
+}
+
+impl Server {
+    /// Makes every relative path start at `folder`.
+    pub(crate) fn resolve_paths(&mut self, folder: &Path) {
+        let join = |path: &mut PathBuf| *path = folder.join(&path);
+        self.ca.iter_mut().chain(&mut self.cwd).for_each(join);
+        if let Some(cert) = &mut self.client_cert {
+            join(&mut cert.cert);
+            join(&mut cert.key);
+        }
+    }
 }
 
 /// How an `http://` or `https://` endpoint is spoken to.

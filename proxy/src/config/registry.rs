@@ -1,0 +1,54 @@
+//! The section `registry`: servers beside those of the file, one file each in a folder.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Period;
+
+/// Servers beside those of this file, one `NAME.yaml` each in a folder, as `wiregate servers add`
+/// writes them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Registry {
+    /// The folder. Without it there are only the servers of this file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dir: Option<PathBuf>,
+    /// How often the folder is looked at for changes.
+    pub watch_every: Period,
+    /// Only servers that were vetted (`wiregate servers vet NAME --approve`), and are defined as
+    /// they were then, are served.
+    pub require_vetted: bool,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self { dir: None, watch_every: Period::secs(2), require_vetted: false }
+    }
+}
+
+/// Where a server comes from, as a registry's file said when it was imported.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Origin {
+    /// Its name in the registry, as in `io.github.someone/server`.
+    pub name: String,
+    /// Its version there.
+    pub version: String,
+    /// Its source code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
+    /// The package: `npm:@scope/name@1.2.3`, `pypi:name==1.2.3`, `oci:image:tag`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub package: Option<String>,
+    /// The package file's SHA-256, 64 hexadecimal digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// When it was first published (RFC 3339).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub published: Option<String>,
+    /// When this version came out (RFC 3339).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub updated: Option<String>,
+}
