@@ -60,8 +60,8 @@ fn pipeline(c: &mut Criterion) {
                 session: None,
                 principal: None,
                 negotiated: OnceLock::new(),
-            front: OnceLock::new(),
-            owned: false,
+                front: OnceLock::new(),
+                owned: false,
             });
             let name = if recording { "inspect and record" } else { "inspect" };
             group.throughput(Throughput::Bytes((call.len() + sample.raw.len()) as u64));
