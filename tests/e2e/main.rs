@@ -10,6 +10,7 @@ mod face;
 mod input;
 mod packs;
 mod pins;
+mod processes;
 mod readings;
 mod relay;
 mod replay;
