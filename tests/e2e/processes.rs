@@ -383,9 +383,12 @@ async fn who_takes_too_much_memory_or_does_not_start_is_ended() {
 #[tokio::test]
 async fn an_idle_session_ends_and_nothing_outlives_the_gateway() {
     let short = gateway("--quiet", "processes: { idle: 50ms }\n").await;
-    let session = Session::begin(&short).await;
-    gone(session.pid).await;
-    assert_eq!(session.call("echo").await.status, 404);
+    let client = Client::new(&short.url);
+    let begun = client.post(&initialize()).await;
+    assert_eq!(begun.status, 200);
+    let client = client.with("mcp-session-id", begun.header("mcp-session-id"));
+    short.logged("why=\"idle\"").await;
+    assert_eq!(client.post(&call(1, "echo", json!({}))).await.status, 404);
 
     let stopped = gateway("--quiet", "").await;
     let session = Session::begin(&stopped).await;
