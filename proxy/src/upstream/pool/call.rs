@@ -315,3 +315,35 @@ fn cancelled(id: &str, reason: &str) -> Bytes {
     let params = params.unwrap_or_default();
     format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{params}}}"#).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_names_its_own_calls_and_no_others() {
+        let mut calls = Calls::new(3);
+        let mut put = |key: &str, sender: &str, id: &str| {
+            let open = Open {
+                number: 0,
+                mailbox: Arc::new(Mailbox::new(1, 1)),
+                id: id.into(),
+                token: None,
+                sender: sender.into(),
+                is_open_ended: false,
+                wants_log: false,
+                expires: Instant::now() + Duration::from_secs(60),
+            };
+            calls.put(key.into(), open)
+        };
+        for (key, sender, id) in [("1", "alice", "7"), ("2", "bob", "7"), ("3", "bob", "7")] {
+            assert_eq!(put(key, sender, id), Ok(()));
+        }
+        let full = UpstreamError::Busy { what: "calls at this process", limit: 3 };
+        assert_eq!(put("4", "alice", "8"), Err(full));
+        assert_eq!(calls.of_client(&"alice".into(), "7").map(|key| &**key), Some("1"));
+        assert_eq!(calls.of_client(&"alice".into(), "\"7\""), None);
+        assert_eq!(calls.of_client(&"carol".into(), "7"), None);
+        assert_eq!(calls.of_client(&"bob".into(), "7"), None, "it can't be told which of the two");
+    }
+}
