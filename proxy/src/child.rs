@@ -8,6 +8,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use rustix::process::{
     Pid, Signal, getppid, kill_process_group, set_parent_process_death_signal, setpgid,
 };
-use tokio::process::{ChildStdin, ChildStdout};
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -29,6 +30,26 @@ pub struct Child {
 /// How long a command has to leave by itself, and then to obey SIGTERM.
 const GRACE: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(3)];
 
+/// What a command runs in, where that is not the gateway's own surroundings.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// All of its environment.
+    pub env: Vec<(OsString, OsString)>,
+    /// The folder it starts in; none is the gateway's own.
+    pub cwd: Option<PathBuf>,
+}
+
+/// The ends of a command's standard streams.
+#[derive(Debug)]
+pub struct Pipes {
+    /// Its standard input.
+    pub input: ChildStdin,
+    /// Its standard output.
+    pub output: ChildStdout,
+    /// Its standard error.
+    pub errors: ChildStderr,
+}
+
 impl Child {
     /// Starts a command with its standard input and output piped and its standard error shared.
     ///
@@ -36,7 +57,28 @@ impl Child {
     /// When the guard can't be started. A command that can't be is told on standard error and by
     /// the exit status.
     pub fn spawn(command: &[OsString]) -> io::Result<(Child, ChildStdin, ChildStdout)> {
+        let (child, input, output, _) = Child::guarded(exec_child(&[], command))?;
+        Ok((child, input, output))
+    }
+
+    /// Starts a command in surroundings of its own, with all its standard streams piped.
+    ///
+    /// # Errors
+    /// As [`Child::spawn`], and when there is no such folder.
+    pub fn spawn_apart(command: &[OsString], around: Surroundings) -> io::Result<(Child, Pipes)> {
         let mut guard = exec_child(&[], command);
+        guard.env_clear().envs(around.env).stderr(Stdio::piped());
+        if let Some(cwd) = around.cwd {
+            guard.current_dir(cwd);
+        }
+        let (child, input, output, errors) = Child::guarded(guard)?;
+        let errors = errors.ok_or_else(|| io::Error::other("its standard error is not piped"))?;
+        Ok((child, Pipes { input, output, errors }))
+    }
+
+    fn guarded(
+        mut guard: Command,
+    ) -> io::Result<(Child, ChildStdin, ChildStdout, Option<ChildStderr>)> {
         guard.stdin(Stdio::piped()).stdout(Stdio::piped());
         let (started, start) = mpsc::sync_channel(1);
         let (status, exited) = watch::channel(None);
@@ -45,18 +87,31 @@ impl Child {
         std::thread::Builder::new().name("child".into()).spawn(move || match guard.spawn() {
             Err(e) => drop(started.send(Err(e))),
             Ok(mut child) => {
-                let pipes = (child.id(), child.stdin.take(), child.stdout.take());
+                let pipes =
+                    (child.id(), child.stdin.take(), child.stdout.take(), child.stderr.take());
                 if started.send(Ok(pipes)).is_ok() {
                     status.send_replace(child.wait().ok());
                 }
             }
         })?;
         let gone = || io::Error::other("the thread that starts children is gone");
-        let (pid, stdin, stdout) = start.recv().map_err(|_| gone())??;
+        let (pid, stdin, stdout, stderr) = start.recv().map_err(|_| gone())??;
         let group = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
         let (stdin, stdout) = (stdin.ok_or_else(gone)?, stdout.ok_or_else(gone)?);
-        let pipes = (ChildStdin::from_std(stdin)?, ChildStdout::from_std(stdout)?);
-        Ok((Child { group, exited }, pipes.0, pipes.1))
+        // From here on the command is killed when anything fails.
+        let child = Child { group, exited };
+        let errors = stderr.map(ChildStderr::from_std).transpose()?;
+        Ok((child, ChildStdin::from_std(stdin)?, ChildStdout::from_std(stdout)?, errors))
+    }
+
+    /// The process group of the command, its guard and all they started.
+    pub fn group(&self) -> u32 {
+        self.group.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Kills the command and all it started, without a word.
+    pub fn kill(&self) {
+        self.signal(Signal::KILL);
     }
 
     /// Waits for the command to end; `None` when its status is unknown.

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize, Serializer};
 mod check;
 mod packs;
 mod pins;
+mod processes;
 mod reach;
 mod read;
 mod registry;
@@ -30,6 +31,7 @@ pub use inspect::Preset;
 pub use check::{Problem, problems};
 pub use packs::{Packs, Trusted};
 pub use pins::{OnChanged, OnNew, OnStoreError, PinKind, PinMode, Pins};
+pub use processes::Processes;
 pub use reach::{is_principal, is_server_name};
 pub use read::{Env, Listed, LoadError, Use, Written};
 pub use registry::{Origin, Registry};
@@ -82,6 +84,8 @@ pub struct Config {
     pub limits: Limits,
     /// How long each wait may last. None may be 0.
     pub timeouts: Timeouts,
+    /// What servers that are started by a `command` may take.
+    pub processes: Processes,
     /// The gateway's own log, on stderr. No message content goes into it.
     pub log: Log,
 }
@@ -311,6 +315,7 @@ impl Default for Config {
             capture: Capture::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
+            processes: Processes::default(),
             log: Log::default(),
         }
     }

@@ -32,6 +32,7 @@ use crate::session::fronts;
 use crate::snapshot::Snapshot;
 use crate::telemetry::Metrics;
 use crate::tls::{self, TlsError};
+use crate::upstream::pool::Children;
 use crate::upstream::{self, Upstream};
 
 /// Why a gateway can't start or stop in order.
@@ -88,6 +89,7 @@ pub struct Gateway {
     /// What messages meet.
     pub pipeline: Arc<Pipeline>,
     state: Arc<AdminState>,
+    children: Arc<Children>,
     stop: CancellationToken,
     accepting: tokio::task::JoinHandle<()>,
     timeouts: Timeouts,
@@ -166,9 +168,11 @@ impl Gateway {
         );
         let config = &snapshot.config;
         let tls = config.tls.as_ref().map(tls::server).transpose()?.map(TlsAcceptor::from);
+        let metrics = Arc::new(Metrics::new());
+        let children = Children::new(config.processes.clone(), Arc::clone(&metrics));
         let mut upstreams: BTreeMap<Str, Arc<dyn Upstream>> = BTreeMap::new();
         for (name, spec) in &snapshot.servers {
-            let upstream = upstream::open(spec, &config.limits, &config.timeouts)?;
+            let upstream = upstream::open(spec, &config.limits, &config.timeouts, &children)?;
             upstreams.insert(name.clone(), upstream);
         }
         let (listener, endpoint) = bind(&snapshot).await?;
@@ -176,7 +180,6 @@ impl Gateway {
         let recorder = open_capture(&snapshot)?;
         let capture = recorder.as_ref().map(|(_, dir)| dir.clone());
         let recorder = recorder.map(|(recorder, _)| recorder);
-        let metrics = Arc::new(Metrics::new());
         let state = Arc::new(AdminState::new(
             Arc::clone(&metrics),
             recorder.clone(),
@@ -215,7 +218,17 @@ impl Gateway {
             }
         });
         state.set_ready(true);
-        Ok(Gateway { address, admin, capture, pipeline, state, stop, accepting, timeouts })
+        Ok(Gateway {
+            address,
+            admin,
+            capture,
+            pipeline,
+            state,
+            children,
+            stop,
+            accepting,
+            timeouts,
+        })
     }
 
     /// Stops accepting, ends streams without an end, lets exchanges end until `hurry`, and closes
@@ -232,6 +245,8 @@ impl Gateway {
                 let _ = self.accepting.await;
             }
         }
+        // Their clients have gone. What does not end in time is killed with this process.
+        self.children.stop(self.timeouts.drain.get()).await;
         close_pins(&self.pipeline, self.timeouts.drain.get()).await;
         close_capture(self.pipeline.audit.recorder(), self.timeouts.drain.get()).await;
     }

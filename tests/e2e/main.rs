@@ -14,6 +14,7 @@ mod input;
 mod mtls;
 mod packs;
 mod pins;
+mod processes;
 mod readings;
 mod relay;
 mod replay;

@@ -6,6 +6,7 @@
 #   benign       honest traffic of six servers, of which next to nothing may be flagged
 #   readers      DuckDB and pyarrow read what was captured
 #   crash        kill -9 under load, and what the journal saved
+#   processes    sessions of a server that is a command, opened and abandoned: nothing is left
 #   wraps        eight `wrap` processes on one capture folder
 #   all.sh            all of them
 #   all.sh real crash only these
@@ -17,7 +18,7 @@ binaries=$("$here/binaries.sh") # apart from the eval, which would hide a failur
 eval "$binaries"
 export WIREGATE WIREGATE_REPLAY FIXTURE
 
-names=(conformance clients real benign readers crash wraps)
+names=(conformance clients real benign readers crash processes wraps)
 [[ $# -eq 0 ]] || names=("$@")
 
 rows=() failed=()
@@ -29,6 +30,7 @@ for name in "${names[@]}"; do
     benign) script=(bash "$here/benign.sh") ;;
     readers) script=(bash "$here/readers.sh") ;;
     crash) script=(python3 "$here/crash.py") ;;
+    processes) script=(bash "$here/processes.sh") ;;
     wraps) script=(python3 "$here/wraps.py") ;;
     *) echo "no peer script '$name'" >&2; exit 2 ;;
   esac

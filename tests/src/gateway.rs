@@ -48,6 +48,20 @@ impl Gateway {
         .await
     }
 
+    /// A gateway with just this configuration (YAML).
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn of(yaml: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let config = dir.path().join("wiregate.yaml");
+        std::fs::write(&config, yaml).expect("a file in a folder of our own");
+        Self::start(dir, |command| {
+            command.arg("--config").arg(config);
+        })
+        .await
+    }
+
     async fn start(dir: TempDir, arguments: impl FnOnce(&mut Command)) -> Self {
         // Building may take minutes and blocks: not on a worker of the test's runtime.
         let built = tokio::task::spawn_blocking(binaries).await.expect("the binaries");

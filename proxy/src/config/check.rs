@@ -60,6 +60,9 @@ pub fn problems(config: &Config) -> Vec<Problem> {
     found.capture(&config.capture);
     found.limits(config);
     found.timeouts(config);
+    for (key, problem) in config.processes.problems() {
+        found.add(format!("/processes/{key}"), problem);
+    }
     found.log_level(&config.log.level);
     found.0
 }

@@ -90,7 +90,7 @@ impl Sessions {
             at(base.is_none(), &pointer, message);
         }
         if let Some(ca) = &self.peers_ca
-            && let Err(error) = crate::tls::client(Some(ca), false)
+            && let Err(error) = crate::tls::client(Some(ca), None, false)
         {
             found.push(("peers_ca".to_owned(), error.to_string()));
         }

@@ -145,6 +145,7 @@ impl Denied {
             UpstreamError::Unreachable { .. } | UpstreamError::Closed { .. } => {
                 (StatusCode::BAD_GATEWAY, UNREACHABLE, "upstream_unreachable")
             }
+            UpstreamError::Busy { .. } => (StatusCode::SERVICE_UNAVAILABLE, LIMIT, "over_capacity"),
             UpstreamError::Timeout { .. } => {
                 (StatusCode::GATEWAY_TIMEOUT, TIMEOUT, "upstream_timeout")
             }

@@ -28,7 +28,7 @@ const fn family(
 }
 
 /// Every metric there is. The text at `/metrics` and the reference both come from here.
-pub const FAMILIES: [Family; 20] = [
+pub const FAMILIES: [Family; 23] = [
     family(
         "wiregate_requests_total",
         "counter",
@@ -87,6 +87,24 @@ pub const FAMILIES: [Family; 20] = [
         "counter",
         "",
         "Sightings that found the queue to the store full, and wait for the next list",
+    ),
+    family(
+        "wiregate_processes",
+        "gauge",
+        "server",
+        "Processes of servers that the gateway started, until the last of them is gone",
+    ),
+    family(
+        "wiregate_process_ends_total",
+        "counter",
+        "server; why: itself, closed, idle, memory, stuck, stopped",
+        "Ends of such processes",
+    ),
+    family(
+        "wiregate_process_lost_total",
+        "counter",
+        "server; what: full, nobody, rubbish",
+        "Messages of such processes that reached no client",
     ),
     family("wiregate_build_info", "info", "version", "The version that runs"),
 ];

@@ -56,6 +56,18 @@ struct ReasonLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndLabels {
+    server: Arc<str>,
+    why: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LostLabels {
+    server: Arc<str>,
+    what: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StateLabel {
     state: &'static str,
 }
@@ -100,6 +112,9 @@ pub struct Metrics {
     pins: Labelled<StateLabel, Gauge>,
     pin_store_errors: Counter,
     pin_store_deferred: Counter,
+    processes: Labelled<ServerLabel, Gauge>,
+    process_ends: Labelled<EndLabels, Counter>,
+    process_lost: Labelled<LostLabels, Counter>,
     capture: CaptureCollector,
 }
 
@@ -128,6 +143,9 @@ impl Metrics {
             pins: Labelled::default(),
             pin_store_errors: Counter::default(),
             pin_store_deferred: Counter::default(),
+            processes: Labelled::default(),
+            process_ends: Labelled::default(),
+            process_lost: Labelled::default(),
             capture: CaptureCollector::default(),
         };
         metrics.registered()
@@ -147,6 +165,9 @@ impl Metrics {
         self.register("wiregate_pins", self.pins.clone());
         self.register("wiregate_pin_store_errors_total", self.pin_store_errors.clone());
         self.register("wiregate_pin_store_deferred_total", self.pin_store_deferred.clone());
+        self.register("wiregate_processes", self.processes.clone());
+        self.register("wiregate_process_ends_total", self.process_ends.clone());
+        self.register("wiregate_process_lost_total", self.process_lost.clone());
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
         self.register("wiregate_build_info", Info::new(version));
         self.registry.register_collector(Box::new(self.capture.clone()));
@@ -224,6 +245,24 @@ impl Metrics {
         self.pin_store_deferred.inc();
     }
 
+    /// A process of this server is there until the guard goes.
+    pub fn process(&self, server: &str) -> Guard {
+        let server = self.server_label(server);
+        Guard::new(&self.processes.get_or_create(&ServerLabel { server }))
+    }
+
+    /// A process of this server ended, or is being ended.
+    pub fn process_end(&self, server: &str, why: &'static str) {
+        let server = self.server_label(server);
+        self.process_ends.get_or_create(&EndLabels { server, why }).inc();
+    }
+
+    /// A message of such a process reached nobody.
+    pub fn process_lost(&self, server: &str, what: &'static str) {
+        let server = self.server_label(server);
+        self.process_lost.get_or_create(&LostLabels { server, what }).inc();
+    }
+
     /// A request is under way until the guard goes.
     pub fn inflight(&self) -> Guard {
         Guard::new(&self.inflight)
@@ -290,6 +329,9 @@ mod tests {
         metrics.upstream("files", Duration::from_millis(20));
         metrics.denied("auth");
         metrics.pins(["pending"], [1]);
+        drop(metrics.process("files"));
+        metrics.process_end("files", "idle");
+        metrics.process_lost("files", "full");
         metrics
     }
 

@@ -51,10 +51,10 @@ const AGENT: HeaderValue =
 pub(super) type Answer = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 /// The connections to a server.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Way {
     Tcp(Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
-    Quic(QuicClient),
+    Quic(Arc<QuicClient>),
 }
 
 /// A server reached by Streamable HTTP.
@@ -111,7 +111,7 @@ impl HttpUpstream {
         let tls = tls::client(spec.ca.as_deref(), spec.client_cert.as_ref(), true)?;
         let tls = tls::quic_client(tls)?;
         let client = QuicClient::new(&spec.url, tls, timeouts.connect.get());
-        Ok(HttpUpstream::by(Way::Quic(client), spec, limits, timeouts))
+        Ok(HttpUpstream::by(Way::Quic(Arc::new(client)), spec, limits, timeouts))
     }
 
     fn by(way: Way, spec: Arc<ServerSpec>, limits: &Limits, timeouts: &Timeouts) -> HttpUpstream {

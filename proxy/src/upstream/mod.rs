@@ -1,6 +1,7 @@
 //! Where messages go. One trait; one file per transport, and one `match` arm to reach it.
 
 pub mod http;
+pub mod pool;
 mod quic;
 pub mod sse;
 pub mod stdio;
@@ -12,6 +13,7 @@ use futures::future::BoxFuture;
 use http_types::StatusCode;
 use inspect::message::Kind;
 
+use self::pool::Children;
 use crate::config::{Limits, Timeouts};
 use crate::envelope::{Context, Head, Reply};
 use crate::snapshot::{ServerSpec, Wire};
@@ -118,6 +120,14 @@ pub enum UpstreamError {
         /// That replica's name.
         replica: String,
     },
+    /// The gateway has no place for what the call needs; nothing was sent. Not the server's doing.
+    #[error("no place for more {what}: there are {limit}")]
+    Busy {
+        /// What there is no place for.
+        what: &'static str,
+        /// The configured limit.
+        limit: usize,
+    },
 }
 
 /// A way to a server. No connection is made yet.
@@ -128,14 +138,18 @@ pub fn open(
     spec: &Arc<ServerSpec>,
     limits: &Limits,
     timeouts: &Timeouts,
+    children: &Arc<Children>,
 ) -> Result<Arc<dyn Upstream>, TlsError> {
     Ok(match &spec.wire {
         Wire::Auto | Wire::Http => {
             Arc::new(http::HttpUpstream::new(Arc::clone(spec), limits, timeouts)?)
         }
         Wire::Http3 => Arc::new(http::HttpUpstream::over_quic(Arc::clone(spec), limits, timeouts)?),
+        Wire::Stdio(command) => {
+            Arc::new(pool::Pool::new(spec, command, children, limits, timeouts))
+        }
         // Each gets its file and its arm.
-        Wire::Sse | Wire::WebSocket | Wire::Stdio(_) => Arc::new(Absent),
+        Wire::Sse | Wire::WebSocket => Arc::new(Absent),
     })
 }
 
