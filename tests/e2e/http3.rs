@@ -112,7 +112,7 @@ async fn large_bodies_pass_and_too_large_ones_are_told_so() {
 #[tokio::test]
 async fn a_lost_connection_to_the_server_is_opened_again() {
     let server = echo().await;
-    let short = "timeouts: { header_read: 100ms }\n";
+    let short = "timeouts: { header_read: 1s }\n";
     let (behind, address, authority) = with_http3(&server.url, short).await;
     let front = in_front_of(address, &authority, "").await;
     for _ in 0..2 {
