@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use crate::{LEGACY, within};
+use crate::{LEGACY, MODERN, within};
 
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 
@@ -47,6 +47,29 @@ impl FakeServer {
         let (ask, asked) = mpsc::channel(64);
         let forward = move |exchange| {
             let _ = ask.try_send(exchange);
+        };
+        Self::serve(Arc::new(forward), asked).await
+    }
+
+    /// A server of the stateless revision alone, whose requests the test takes one by one. Handshakes it refuses, and
+    /// what it offers it says, by itself.
+    pub async fn stateless() -> Self {
+        let (ask, asked) = mpsc::channel(64);
+        let forward = move |exchange: Exchange| {
+            let message = exchange.message();
+            if message["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"] != MODERN {
+                let data = json!({"supported": [MODERN], "requested": "none"});
+                let error = json!({"code": -32022, "message": "unsupported", "data": data});
+                let body = json!({"jsonrpc": "2.0", "id": message["id"], "error": error});
+                let kind = [("content-type", "application/json")];
+                return exchange.raw(400, &kind, body.to_string());
+            }
+            match message["method"].as_str() {
+                Some("server/discover") => exchange.result(discovered(&[MODERN])),
+                _ => {
+                    let _ = ask.try_send(exchange);
+                }
+            }
         };
         Self::serve(Arc::new(forward), asked).await
     }
@@ -104,6 +127,24 @@ impl Drop for FakeServer {
     }
 }
 
+/// What a server says of itself that has everything.
+fn discovered(versions: &[&str]) -> Value {
+    json!({
+        "resultType": "complete",
+        "supportedVersions": versions,
+        "capabilities": {
+            "tools": {"listChanged": true},
+            "resources": {"subscribe": true},
+            "logging": {},
+            "extensions": {"io.modelcontextprotocol/tasks": {}},
+        },
+        "instructions": "Be brief.",
+        "ttlMs": 0,
+        "cacheScope": "private",
+        "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "fake", "version": "1"}},
+    })
+}
+
 async fn listen() -> (String, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("a bound address");
@@ -117,6 +158,14 @@ async fn exchange(
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| oneshot::Canceled)?.to_bytes();
     let (reply, replied) = oneshot::channel();
+    let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
+    if asked["id"] == "wiregate-probe" {
+        // Before it sends anything of a stateless client's, the gateway asks what a server speaks.
+        let result = discovered(&[MODERN, LEGACY]);
+        let answer = json!({"jsonrpc": "2.0", "id": asked["id"], "result": result}).to_string();
+        let kind = [("content-type", "application/json")];
+        return Ok(response(200, &kind, Full::new(answer.into()).boxed()));
+    }
     answer(Exchange { method: head.method, headers: head.headers, body, reply });
     // An exchange that is dropped unanswered ends the connection.
     replied.await

@@ -194,7 +194,10 @@ mod tests {
         let raw = " { \"a\" : 1 ,\n\"b\\u0062\":[ {\"x\":\"}\"} ], \"c\":\"\\\"\" } ";
         assert_eq!(edited(raw, &[], &[]), raw);
         assert_eq!(edited(raw, &["a"], &[]), raw.replace("\"a\" : 1 ,\n", ""));
-        assert_eq!(edited(raw, &["bb"], &[]), raw.replace(",\n\"b\\u0062\":[ {\"x\":\"}\"} ]", ""));
+        assert_eq!(
+            edited(raw, &["bb"], &[]),
+            raw.replace(" ,\n\"b\\u0062\":[ {\"x\":\"}\"} ]", "")
+        );
         assert_eq!(edited(raw, &[], &[("bb", "7")]), raw.replace("[ {\"x\":\"}\"} ]", "7"));
         assert_eq!(
             edited(raw, &["c"], &[("d", "{}")]),

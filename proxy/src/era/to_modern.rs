@@ -39,7 +39,7 @@ use crate::snapshot::ServerSpec;
 use crate::upstream::{Outgoing, Upstream, UpstreamError};
 
 /// The gateway's code for a call that its client cancelled.
-const CANCELLED: i32 = 1021;
+const CANCELLED: i32 = 1031;
 /// How long an answer to a subscription waits for the server to listen.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Pages of a list that are read at most.

@@ -10,7 +10,7 @@ use super::params::{Tool, Tools, mirrored};
 use crate::era::splice::{Object, applied, element, elements};
 
 /// The gateway's code for what can't be translated between the eras.
-pub(super) const UNTRANSLATABLE: i32 = 1020;
+pub(super) const UNTRANSLATABLE: i32 = 1030;
 /// What one result may ask of a client at once.
 const MAX_REQUESTS: usize = 16;
 /// Members that legacy results do not have.
@@ -314,7 +314,7 @@ mod tests {
         assert!(
             done(lacks, &asking("tools/call", Some("n")), &tools).contains(r#""isError":true"#)
         );
-        assert!(done(lacks, &asking("prompts/get", Some("n")), &tools).contains(r#""code":1020"#));
+        assert!(done(lacks, &asking("prompts/get", Some("n")), &tools).contains(r#""code":1030"#));
         let of = |code: i32| Bytes::from(format!(r#"{{"id":7,"error":{{"code":{code}}}}}"#));
         let call = asking("tools/call", Some("n"));
         assert!(matches!(judge(&of(-32020), &call, &tools), Judged::Mismatch));
