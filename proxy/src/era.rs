@@ -3,7 +3,7 @@
 
 pub mod bridge;
 mod detect;
-mod splice;
+mod members;
 mod to_legacy;
 mod to_modern;
 

@@ -30,7 +30,7 @@ impl Default for Bridge {
             answer: Period::secs(600),
             rounds: 8,
             sessions: 10_000,
-            subscriptions: 1000,
+            subscriptions: 256,
         }
     }
 }

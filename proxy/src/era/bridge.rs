@@ -57,7 +57,12 @@ impl Bridge {
     /// A message of a client without sessions.
     async fn of_modern(&self, cx: &Context, out: Outgoing) -> Result<Reply, UpstreamError> {
         if !self.detect.modern(cx).await? {
-            return self.to_legacy.call(cx, out).await;
+            let reply = self.to_legacy.call(cx, out).await;
+            if reply.is_err() {
+                // A server that is slow to start is taken for one that does not answer.
+                self.detect.doubt();
+            }
+            return reply;
         }
         let reply = self.inner.call(cx, out.clone()).await?;
         if !refuses_modern(&reply) {
@@ -80,17 +85,22 @@ impl Bridge {
                 false => self.to_legacy.call(cx, out).await,
             };
         }
-        let bridged = self.detect.legacy() == Some(false) || self.to_modern.has(cx);
-        if bridged && !(out.head.is("initialize") && self.detect.legacy() != Some(false)) {
-            return Arc::clone(&self.to_modern).call(cx, out).await;
+        let begins = out.head.is("initialize");
+        let bridged = self.detect.legacy() == Some(false);
+        if bridged || (self.to_modern.has(cx) && !begins) {
+            let reply = Arc::clone(&self.to_modern).call(cx, out.clone()).await;
+            if !(begins && matches!(reply, Err(UpstreamError::Protocol { .. }))) {
+                return reply;
+            }
+            // It does not say what every server without sessions says: it may have been replaced.
+            self.to_modern.doubt();
         }
         let reply = self.inner.call(cx, out.clone()).await?;
         if refuses_legacy(&out.head, &reply) && self.detect.confirm(cx).await? {
             return Arc::clone(&self.to_modern).call(cx, out).await;
         }
-        let begun =
-            reply.status.is_none_or(|s| s.is_success()) && !matches!(reply.body, Body::Empty);
-        if out.head.is("initialize") && begun {
+        let answered = !matches!(reply.body, Body::Empty);
+        if begins && answered && reply.status.is_none_or(|status| status.is_success()) {
             self.detect.shook_hands();
         }
         Ok(reply)

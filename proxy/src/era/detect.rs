@@ -145,9 +145,12 @@ impl Detect {
     /// One probe, and what follows from it. Holds `probing` while it runs.
     async fn ask(&self, cx: &Context) -> Result<Option<Bytes>, UpstreamError> {
         let found = match timeout(self.patience, self.probe(cx)).await {
-            Ok(found) => found?,
-            // Servers on stdio may say nothing to what they do not know.
-            Err(_) => None,
+            Ok(Err(error @ (UpstreamError::Unreachable { .. } | UpstreamError::Closed { .. }))) => {
+                return Err(error);
+            }
+            // Servers on stdio may say nothing to what they do not know, and some say what is no MCP.
+            Ok(Err(_)) | Err(_) => None,
+            Ok(Ok(found)) => found,
         };
         let is = found.is_some();
         self.modern.set(Some(is));
@@ -188,7 +191,7 @@ impl Detect {
         };
         if unsettled {
             let detail = format!("HTTP {} when asked for its revisions", status.as_u16());
-            return Err(UpstreamError::Protocol { detail });
+            return Err(UpstreamError::Unreachable { detail });
         }
         Ok(answer(reply).await?.filter(|raw| says_modern(status, raw)))
     }
@@ -222,7 +225,7 @@ pub(crate) async fn answer(reply: Reply) -> Result<Option<Bytes>, UpstreamError>
     };
     while let Some(event) = events.next().await {
         let Some(raw) = event?.data else { continue };
-        let is_answer = super::splice::Object::of(&raw)
+        let is_answer = super::members::Object::of(&raw)
             .is_some_and(|o| o.get("result").is_some() || o.get("error").is_some());
         if is_answer {
             return Ok(Some(raw));
@@ -284,7 +287,8 @@ pub(crate) fn refuses_modern(reply: &Reply) -> bool {
     }
     let Ok(answer) = serde_json::from_slice::<Value>(raw) else { return false };
     // Where the revision has no such code: SDKs of before 2026 say -32000 without a session.
-    matches!(answer["error"]["code"].as_i64(), Some(-32019..=-32000))
+    // -32002 is a resource that is not there.
+    matches!(answer["error"]["code"].as_i64(), Some(-32019..=-32003 | -32001..=-32000))
 }
 
 #[cfg(test)]

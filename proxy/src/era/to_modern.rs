@@ -31,7 +31,7 @@ use self::request::modern;
 use self::result::{Asking, Judged, failure, judge, success};
 use self::session::{Known, Session, lock};
 use super::detect::{Detect, answer, request as of_ours};
-use super::splice::Object;
+use super::members::Object;
 use crate::config::{self, Config};
 use crate::envelope::{Context, Head, Reply};
 use crate::policy::{LIMIT, NOT_FOUND};
@@ -42,6 +42,8 @@ use crate::upstream::{Outgoing, Upstream, UpstreamError};
 const CANCELLED: i32 = 1031;
 /// How long an answer to a subscription waits for the server to listen.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes of the address of a resource that is subscribed to.
+const MAX_URI: usize = 2048;
 /// Pages of a list that are read at most.
 const MAX_PAGES: usize = 64;
 
@@ -193,7 +195,9 @@ impl ToModern {
     async fn subscribe(&self, session: &Session, id: &str, method: &str, raw: &Bytes) -> Bytes {
         let message = Object::of(raw);
         let uri = message.and_then(|m| m.object(raw, "params")?.string("uri"));
-        let Some(uri) = uri else { return failure(id, -32602, "params.uri must be a string") };
+        let Some(uri) = uri.filter(|uri| uri.len() <= MAX_URI) else {
+            return failure(id, -32602, "params.uri must be a string of at most 2048 bytes");
+        };
         let mut full = false;
         session.wanted.send_if_modified(|wanted| {
             let changed = match method {
@@ -271,7 +275,7 @@ impl ToModern {
     }
 
     /// The server is not what it was taken for: clients begin anew.
-    fn doubt(&self) {
+    pub(crate) fn doubt(&self) {
         self.detect.doubt();
         self.sessions.clear();
         *lock(&self.offered) = None;

@@ -17,7 +17,8 @@ use super::request::{Again, modern};
 use super::result::{Asked, Asking, InputRequest, Judged, failure, judge, refusal};
 use super::session::{Question, Session};
 use crate::envelope::{Body, Context, Event, Reply};
-use crate::era::splice::Object;
+use crate::era::detect::refuses_modern;
+use crate::era::members::Object;
 use crate::upstream::{Outgoing, UpstreamError};
 
 /// What a call says to its client.
@@ -158,13 +159,14 @@ impl Call {
         let Outgoing { raw, head, .. } = &self.out;
         let out = modern(raw, &self.session, head, &mirrored.mirrored, again);
         let reply = self.bridge.inner.call(&self.cx, out.map_err(Failure::Params)?).await?;
+        if refuses_modern(&reply) {
+            self.bridge.doubt();
+            return Err(broken("it speaks no revision without sessions any more"));
+        }
         let status = reply.status.unwrap_or(StatusCode::OK);
         let mut events = match reply.body {
             Body::One(raw) => return Ok(raw),
             Body::Empty => {
-                if matches!(status.as_u16(), 400 | 404 | 405) {
-                    self.bridge.doubt();
-                }
                 return Err(broken_owned(format!("HTTP {} without an answer", status.as_u16())));
             }
             Body::Stream(events) => events,
@@ -258,7 +260,7 @@ impl Call {
             return Err(broken("an input request whose params are no object"));
         };
         let edited = |edits| {
-            let bytes = crate::era::splice::applied(params.as_bytes(), edits);
+            let bytes = crate::era::members::applied(params.as_bytes(), edits);
             bytes.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok())
         };
         let is_url = read.string("mode").as_deref() == Some("url");

@@ -11,6 +11,8 @@ use crate::session::Table;
 
 /// Tools remembered of one server at most; the oldest make room.
 const MAX_TOOLS: usize = 4096;
+/// Bytes of one name at most.
+const MAX_NAME: usize = 1024;
 /// Levels of `properties` that are followed.
 const MAX_DEPTH: usize = 16;
 /// Headers of one tool at most.
@@ -77,6 +79,9 @@ impl Tools {
 
     /// Remembers a tool.
     pub(super) fn learn(&self, name: &str, tool: Tool) {
+        if name.len() > MAX_NAME {
+            return;
+        }
         lock(&self.known).tools.put(name.into(), Arc::new(tool), MAX_TOOLS);
     }
 
@@ -129,6 +134,9 @@ fn walk(
             }
             if !matches!(property["type"].as_str(), Some("string" | "integer" | "boolean")) {
                 return Err("an annotation of what is neither a string, an integer nor a boolean");
+            }
+            if header.len() > MAX_NAME || inside.iter().any(|word| word.len() > MAX_NAME) {
+                return Err("an annotation with a name that is too long");
             }
             if found.len() == MAX_HEADERS {
                 return Err("too many annotations");

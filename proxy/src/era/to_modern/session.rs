@@ -17,6 +17,8 @@ use crate::session::{Front, Table};
 
 /// The revision a client speaks when nothing says which (spec 2025-06-18, transports).
 const ASSUMED: &str = "2025-03-26";
+/// Bytes of what a client says of itself that are kept; more counts as nothing.
+const MAX_SAID: usize = 8 << 10;
 /// The extension of tasks, which legacy clients know in another form.
 pub(super) const TASKS: &str = "io.modelcontextprotocol/tasks";
 
@@ -55,13 +57,13 @@ pub(super) struct Wanted {
 }
 
 impl Session {
-    pub(super) fn new(front: &Front, header: Option<&str>) -> Session {
-        let revision = front.revision.as_deref().or(header).unwrap_or(ASSUMED);
+    pub(super) fn new(front: &Front, agreed: Option<&str>) -> Session {
+        let revision = front.revision.as_deref().or(agreed).unwrap_or(ASSUMED);
         let capabilities = capabilities(&front.capabilities, revision);
         Session {
             revision: revision.into(),
             client: serde_json::from_str::<Value>(&front.client)
-                .is_ok_and(|client| client.is_object())
+                .is_ok_and(|client| client.is_object() && front.client.len() <= MAX_SAID)
                 .then(|| Arc::clone(&front.client)),
             capabilities_text: capabilities.to_string(),
             capabilities,
@@ -187,7 +189,8 @@ impl Known {
             return Some(Arc::clone(session));
         }
         let header = cx.headers.version.as_ref().and_then(|v| v.to_str().ok());
-        let session = Arc::new(Session::new(cx.front.get()?, header));
+        let agreed = header.or(cx.negotiated.get().map(|revision| &**revision));
+        let session = Arc::new(Session::new(cx.front.get()?, agreed));
         known.put(key(cx).clone(), Arc::clone(&session), self.limit);
         Some(session)
     }
@@ -216,7 +219,8 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// A client's capabilities as 2026-07-28 has them, without what cannot be translated for it.
 fn capabilities(text: &str, revision: &str) -> Value {
-    let mut all = serde_json::from_str(text).unwrap_or_default();
+    let said = if text.len() <= MAX_SAID { text } else { "" };
+    let mut all = serde_json::from_str(said).unwrap_or_default();
     let Value::Object(members) = &mut all else { return Value::Object(Default::default()) };
     members.shift_remove("tasks");
     if let Some(Value::Object(extensions)) = members.get_mut("extensions") {
