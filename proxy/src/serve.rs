@@ -170,6 +170,7 @@ impl Gateway {
         let config = &snapshot.config;
         let tls = config.tls.as_ref().map(tls::server).transpose()?.map(TlsAcceptor::from);
         let metrics = Arc::new(Metrics::new());
+        metrics.set_servers(snapshot.servers.keys().cloned());
         let children = Children::new(config.processes.clone(), Arc::clone(&metrics));
         let mut upstreams: BTreeMap<Str, Arc<dyn Upstream>> = BTreeMap::new();
         for (name, spec) in &snapshot.servers {

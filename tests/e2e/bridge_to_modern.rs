@@ -1,7 +1,9 @@
 //! A client with a session before a server of the stateless revision alone: what each of them sees.
 
 use serde_json::{Value, json};
-use tests::{Client, Events, Exchange, FakeServer, Gateway, LEGACY, MODERN, call, request, within};
+use tests::{
+    Client, Events, Exchange, FakeServer, Gateway, LEGACY, MODERN, call, modern, request, within,
+};
 
 use crate::{error, metric};
 
@@ -283,4 +285,40 @@ async fn a_server_with_a_handshake_is_left_alone() {
     asked.result(json!({"protocolVersion": LEGACY, "capabilities": {}, "resultType": "complete"}));
     let answer = waiting.await.unwrap().json().await;
     assert_eq!(answer["result"]["resultType"], "complete");
+}
+
+#[tokio::test]
+async fn a_server_is_asked_once_what_it_speaks_before_it_gets_any_work() {
+    let mut server = FakeServer::undisclosed().await;
+    let gateway = Gateway::before(&server.url).await;
+    let calls = ["a", "b"].map(|id| modern(call(id, "t", json!({}))));
+    let waiting = calls.clone().map(|call| post(&Client::modern(&gateway.url, &call), call));
+    let probe = server.asked().await;
+    assert_eq!(probe.message()["method"], "server/discover");
+    assert_eq!(probe.headers["mcp-method"], "server/discover");
+    let meta = &probe.message()["params"]["_meta"];
+    assert_eq!(meta["io.modelcontextprotocol/clientInfo"]["name"], "wiregate");
+    probe.result(json!({"resultType": "complete", "supportedVersions": [MODERN]}));
+    for _ in 0..2 {
+        let asked = server.asked().await;
+        assert!(calls.contains(&asked.message()), "{}", asked.message());
+        asked.result(json!({"resultType": "complete", "content": []}));
+    }
+    for answer in waiting {
+        assert_eq!(answer.await.unwrap().status, 200);
+    }
+
+    // It is another server now, which has no idea of all this.
+    let waiting = post(&Client::modern(&gateway.url, &calls[0]), calls[0].clone());
+    let strange =
+        json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32000, "message": "no session"}});
+    let kind = [("content-type", "application/json")];
+    server.asked().await.raw(400, &kind, strange.to_string());
+    let probe = server.asked().await;
+    assert_eq!(probe.message()["method"], "server/discover");
+    probe.raw(400, &kind, strange.to_string());
+    gateway.logged("the server speaks another era than before").await;
+    let change = r#"wiregate_era_changes_total{server="upstream",to="legacy"}"#;
+    assert!((metric(&gateway, change).await - 1.0).abs() < f64::EPSILON);
+    drop((server, waiting));
 }

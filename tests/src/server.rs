@@ -39,16 +39,26 @@ impl FakeServer {
     pub async fn start(answer: impl Fn(Exchange) + Send + Sync + 'static) -> Self {
         // Nobody reads `asked` then.
         let (_, asked) = mpsc::channel(1);
-        Self::serve(Arc::new(answer), asked).await
+        Self::serve(Arc::new(answer), asked, true).await
     }
 
     /// A server whose requests the test takes one by one with [`FakeServer::asked`].
     pub async fn by_hand() -> Self {
+        Self::taken_by_hand(true).await
+    }
+
+    /// The same, where the test answers the gateway's question for its revisions too. All others say at once that they
+    /// speak those of both eras.
+    pub async fn undisclosed() -> Self {
+        Self::taken_by_hand(false).await
+    }
+
+    async fn taken_by_hand(discloses: bool) -> Self {
         let (ask, asked) = mpsc::channel(64);
         let forward = move |exchange| {
             let _ = ask.try_send(exchange);
         };
-        Self::serve(Arc::new(forward), asked).await
+        Self::serve(Arc::new(forward), asked, discloses).await
     }
 
     /// A server of the stateless revision alone, whose requests the test takes one by one. Handshakes it refuses, and
@@ -71,7 +81,7 @@ impl FakeServer {
                 }
             }
         };
-        Self::serve(Arc::new(forward), asked).await
+        Self::serve(Arc::new(forward), asked, true).await
     }
 
     /// A listener that answers every connection with these bytes, whatever they are, and closes it.
@@ -100,6 +110,7 @@ impl FakeServer {
     async fn serve(
         answer: Arc<dyn Fn(Exchange) + Send + Sync>,
         asked: mpsc::Receiver<Exchange>,
+        discloses: bool,
     ) -> Self {
         let (url, listener) = listen().await;
         let taken = Arc::new(AtomicUsize::new(0));
@@ -109,7 +120,8 @@ impl FakeServer {
             while let Ok((stream, _)) = listener.accept().await {
                 count.fetch_add(1, Ordering::Relaxed);
                 let answer = Arc::clone(&answer);
-                let service = service_fn(move |request| exchange(request, Arc::clone(&answer)));
+                let service =
+                    service_fn(move |request| exchange(request, Arc::clone(&answer), discloses));
                 connections.spawn(
                     hyper::server::conn::http1::Builder::new()
                         .timer(TokioTimer::new())
@@ -154,19 +166,17 @@ async fn listen() -> (String, TcpListener) {
 async fn exchange(
     request: Request<Incoming>,
     answer: Arc<dyn Fn(Exchange) + Send + Sync>,
+    discloses: bool,
 ) -> Result<Answer, oneshot::Canceled> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| oneshot::Canceled)?.to_bytes();
     let (reply, replied) = oneshot::channel();
-    let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
-    if asked["id"] == "wiregate-probe" {
-        // Before it sends anything of a stateless client's, the gateway asks what a server speaks.
-        let result = discovered(&[MODERN, LEGACY]);
-        let answer = json!({"jsonrpc": "2.0", "id": asked["id"], "result": result}).to_string();
-        let kind = [("content-type", "application/json")];
-        return Ok(response(200, &kind, Full::new(answer.into()).boxed()));
+    let exchange = Exchange { method: head.method, headers: head.headers, body, reply };
+    if discloses && exchange.message()["id"] == "wiregate-probe" {
+        exchange.result(discovered(&[MODERN, LEGACY]));
+    } else {
+        answer(exchange);
     }
-    answer(Exchange { method: head.method, headers: head.headers, body, reply });
     // An exchange that is dropped unanswered ends the connection.
     replied.await
 }
