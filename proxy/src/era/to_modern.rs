@@ -34,7 +34,7 @@ use super::detect::{Detect, answer, request as of_ours};
 use super::members::Object;
 use crate::config::{self, Config};
 use crate::envelope::{Context, Head, Reply};
-use crate::policy::{LIMIT, NOT_FOUND};
+use crate::policy::{LIMIT, NO_SESSION};
 use crate::snapshot::ServerSpec;
 use crate::upstream::{Outgoing, Upstream, UpstreamError};
 
@@ -297,7 +297,7 @@ fn strange(cx: &Context, head: &Head) -> Reply {
         None => (StatusCode::BAD_REQUEST, "a session begins with initialize"),
     };
     let id = head.id.as_deref().filter(|_| head.is_request()).unwrap_or("null");
-    let code = if status == StatusCode::NOT_FOUND { NOT_FOUND } else { -32600 };
+    let code = if status == StatusCode::NOT_FOUND { NO_SESSION } else { -32600 };
     Reply::one(status, failure(id, code, why))
 }
 

@@ -244,7 +244,7 @@ mod tests {
             revision: Some(revision.into()),
             capabilities: capabilities.into(),
             client: r#"{"name":"c","version":"1"}"#.into(),
-            upstream: Default::default(),
+            ..Front::default()
         };
         Arc::new(Session::new(&front, None))
     }
