@@ -12,6 +12,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
+mod bridge;
 mod check;
 mod packs;
 mod pins;
@@ -28,6 +29,7 @@ mod units;
 
 pub use inspect::Preset;
 
+pub use bridge::Bridge;
 pub use check::{Problem, problems};
 pub use packs::{Packs, Trusted};
 pub use pins::{OnChanged, OnNew, OnStoreError, PinKind, PinMode, Pins};
@@ -86,6 +88,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// What servers that are started by a `command` may take.
     pub processes: Processes,
+    /// Between clients and servers of different revisions.
+    pub bridge: Bridge,
     /// The gateway's own log, on stderr. No message content goes into it.
     pub log: Log,
 }
@@ -316,6 +320,7 @@ impl Default for Config {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             processes: Processes::default(),
+            bridge: Bridge::default(),
             log: Log::default(),
         }
     }

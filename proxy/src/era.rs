@@ -1,5 +1,11 @@
 //! The revisions of MCP, and what headers and body must say of each other (spec 2026-07-28,
-//! transports, "header and body"). The bridge between eras will stand here too.
+//! transports, "header and body"). The bridge between eras stands in [`bridge`].
+
+pub mod bridge;
+mod detect;
+mod members;
+mod to_legacy;
+mod to_modern;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -26,6 +26,7 @@ use crate::config::{self, Config, Listed, Timeouts};
 use crate::downstream::connection::Connection;
 use crate::downstream::http::Front;
 use crate::downstream::quic;
+use crate::era::bridge::Bridge;
 use crate::pins::{Neighbours, Pins, StoreError};
 use crate::pipeline::Pipeline;
 use crate::session::fronts;
@@ -169,11 +170,12 @@ impl Gateway {
         let config = &snapshot.config;
         let tls = config.tls.as_ref().map(tls::server).transpose()?.map(TlsAcceptor::from);
         let metrics = Arc::new(Metrics::new());
+        metrics.set_servers(snapshot.servers.keys().cloned());
         let children = Children::new(config.processes.clone(), Arc::clone(&metrics));
         let mut upstreams: BTreeMap<Str, Arc<dyn Upstream>> = BTreeMap::new();
         for (name, spec) in &snapshot.servers {
-            let upstream = upstream::open(spec, &config.limits, &config.timeouts, &children)?;
-            upstreams.insert(name.clone(), upstream);
+            let wire = upstream::open(spec, &config.limits, &config.timeouts, &children)?;
+            upstreams.insert(name.clone(), Arc::new(Bridge::new(wire, spec, config, &metrics)));
         }
         let (listener, endpoint) = bind(&snapshot).await?;
         let address = listener.local_addr()?;

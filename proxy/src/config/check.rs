@@ -63,6 +63,9 @@ pub fn problems(config: &Config) -> Vec<Problem> {
     for (key, problem) in config.processes.problems() {
         found.add(format!("/processes/{key}"), problem);
     }
+    for name in config.bridge.zeros() {
+        found.add(format!("/bridge/{name}"), "may not be 0");
+    }
     found.log_level(&config.log.level);
     found.0
 }

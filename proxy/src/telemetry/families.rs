@@ -28,7 +28,7 @@ const fn family(
 }
 
 /// Every metric there is. The text at `/metrics` and the reference both come from here.
-pub const FAMILIES: [Family; 23] = [
+pub const FAMILIES: [Family; 24] = [
     family(
         "wiregate_requests_total",
         "counter",
@@ -64,6 +64,12 @@ pub const FAMILIES: [Family; 23] = [
         "counter",
         "reason",
         "Messages refused before a server saw them",
+    ),
+    family(
+        "wiregate_era_changes_total",
+        "counter",
+        "server; to: legacy, modern",
+        "Servers that turned out to speak other revisions than before",
     ),
     family("wiregate_inflight_requests", "gauge", "", "Requests under way"),
     family("wiregate_open_streams", "gauge", "", "Event streams open to clients"),

@@ -72,6 +72,12 @@ struct StateLabel {
     state: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EraLabels {
+    server: Arc<str>,
+    to: &'static str,
+}
+
 /// Histograms with these upper bounds, in seconds.
 #[derive(Clone, Copy, Debug)]
 struct Buckets(&'static [f64]);
@@ -106,6 +112,7 @@ pub struct Metrics {
     processing: Labelled<DirectionLabel, Histogram, Buckets>,
     upstream: Labelled<ServerLabel, Histogram, Buckets>,
     denied: Labelled<ReasonLabel, Counter>,
+    era_changes: Labelled<EraLabels, Counter>,
     inflight: Gauge,
     streams: Gauge,
     connections: Gauge,
@@ -137,6 +144,7 @@ impl Metrics {
             processing: Labelled::new_with_constructor(PROCESSING),
             upstream: Labelled::new_with_constructor(UPSTREAM),
             denied: Labelled::default(),
+            era_changes: Labelled::default(),
             inflight: Gauge::default(),
             streams: Gauge::default(),
             connections: Gauge::default(),
@@ -159,6 +167,7 @@ impl Metrics {
         self.register("wiregate_processing_seconds", self.processing.clone());
         self.register("wiregate_upstream_seconds", self.upstream.clone());
         self.register("wiregate_denied_total", self.denied.clone());
+        self.register("wiregate_era_changes_total", self.era_changes.clone());
         self.register("wiregate_inflight_requests", self.inflight.clone());
         self.register("wiregate_open_streams", self.streams.clone());
         self.register("wiregate_connections", self.connections.clone());
@@ -225,6 +234,12 @@ impl Metrics {
     /// A message refused before a server saw it.
     pub fn denied(&self, reason: &'static str) {
         self.denied.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// A server turned out to speak the revisions of another era; `to` is `legacy` or `modern`.
+    pub fn era_change(&self, server: &str, to: &'static str) {
+        let server = self.server_label(server);
+        self.era_changes.get_or_create(&EraLabels { server, to }).inc();
     }
 
     /// How many pins are in each state.
@@ -328,6 +343,7 @@ mod tests {
         metrics.processing("to_server", Duration::from_micros(7));
         metrics.upstream("files", Duration::from_millis(20));
         metrics.denied("auth");
+        metrics.era_change("files", "legacy");
         metrics.pins(["pending"], [1]);
         drop(metrics.process("files"));
         metrics.process_end("files", "idle");

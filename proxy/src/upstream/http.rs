@@ -165,7 +165,8 @@ impl HttpUpstream {
         message: Option<Outgoing>,
     ) -> Result<Request<Full<Bytes>>, UpstreamError> {
         let mut headers = self.spec.headers.clone();
-        let theirs = &cx.headers;
+        let made = message.as_ref().and_then(|m| m.headers.as_deref());
+        let theirs = made.unwrap_or(&cx.headers);
         headers.insert(ACCEPT, theirs.accept.clone().unwrap_or(JSON_OR_EVENTS));
         headers.insert(USER_AGENT, AGENT);
         let mut copy = |name: HeaderName, value: Option<&HeaderValue>| {
@@ -187,7 +188,7 @@ impl HttpUpstream {
         if mirrors {
             let name = theirs.name.first().map(|name| mirrored(name, replaced)).transpose()?;
             copy(NAME, name.as_ref());
-            mirror_params(&mut headers, cx, replaced)?;
+            mirror_params(&mut headers, &theirs.params, replaced)?;
         }
         if message.is_some() {
             headers.insert(CONTENT_TYPE, JSON);
@@ -325,10 +326,10 @@ impl Upstream for HttpUpstream {
 /// `Mcp-Param-*` mirror arguments: where an argument was redacted, its header is, in the same way.
 fn mirror_params(
     headers: &mut HeaderMap,
-    cx: &Context,
+    params: &[(HeaderName, HeaderValue)],
     replaced: &[(Box<str>, Box<str>)],
 ) -> Result<(), UpstreamError> {
-    for (name, value) in &cx.headers.params {
+    for (name, value) in params {
         let value = mirrored(value, replaced)?;
         headers.append(name.clone(), value);
     }

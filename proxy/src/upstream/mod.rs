@@ -15,7 +15,7 @@ use inspect::message::Kind;
 
 use self::pool::Children;
 use crate::config::{Limits, Timeouts};
-use crate::envelope::{Context, Head, Reply};
+use crate::envelope::{Context, Head, McpHeaders, Reply};
 use crate::snapshot::{ServerSpec, Wire};
 use crate::tls::TlsError;
 
@@ -57,18 +57,22 @@ pub struct Outgoing {
     pub open_ended: bool,
     /// What a redaction replaced, unescaped: headers that mirror the body must follow it.
     pub replaced: Vec<(Box<str>, Box<str>)>,
+    /// The MCP headers it goes with, where they are not the client's own: it was made for another
+    /// revision than the client's.
+    pub headers: Option<Box<McpHeaders>>,
 }
 
 impl Outgoing {
     /// An error of the gateway's own, in place of an answer.
     pub fn refusal(raw: Bytes) -> Outgoing {
-        Outgoing { raw, head: Head::error(), open_ended: false, replaced: Vec::new() }
+        let (open_ended, replaced) = (false, Vec::new());
+        Outgoing { raw, head: Head::error(), open_ended, replaced, headers: None }
     }
 
     /// A message that goes as it came.
     pub fn intact(raw: Bytes, head: &Head) -> Outgoing {
         let open_ended = head.method.as_deref() == Some("subscriptions/listen");
-        Outgoing { raw, head: head.clone(), open_ended, replaced: Vec::new() }
+        Outgoing { raw, head: head.clone(), open_ended, replaced: Vec::new(), headers: None }
     }
 
     /// Whether it is a request or notification, with the headers that mirror such.
