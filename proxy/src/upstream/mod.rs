@@ -1,8 +1,14 @@
 //! Where messages go. One trait; one file per transport, and one `match` arm to reach it.
 
+mod auto;
+mod channel;
+pub(crate) mod channels;
+mod client;
 pub mod http;
+mod legacy_sse;
 pub mod sse;
 pub mod stdio;
+pub(crate) mod ws;
 
 use std::sync::Arc;
 
@@ -122,11 +128,12 @@ pub fn open(
     timeouts: &Timeouts,
 ) -> Result<Arc<dyn Upstream>, TlsError> {
     Ok(match &spec.wire {
-        Wire::Auto | Wire::Http => {
-            Arc::new(http::HttpUpstream::new(Arc::clone(spec), limits, timeouts)?)
-        }
+        Wire::Auto => Arc::new(auto::AutoUpstream::new(spec, limits, timeouts)?),
+        Wire::Http => Arc::new(http::HttpUpstream::new(Arc::clone(spec), limits, timeouts)?),
+        Wire::Sse => Arc::new(legacy_sse::open(spec, limits, timeouts)?),
+        Wire::WebSocket => Arc::new(ws::open(spec, limits, timeouts)?),
         // Each gets its file and its arm.
-        Wire::Sse | Wire::Http3 | Wire::WebSocket | Wire::Stdio(_) => Arc::new(Absent),
+        Wire::Http3 | Wire::Stdio(_) => Arc::new(Absent),
     })
 }
 
