@@ -15,11 +15,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
 use hyper::body::{Body as _, Incoming};
+use hyper::upgrade::OnUpgrade;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connection, Held, hold, pump};
 use super::sse::{self, Cut};
+use super::{legacy_sse, ws};
 use crate::envelope::{Body, Context, McpHeaders, Reply, Transport};
 use crate::era;
 use crate::pipeline::Pipeline;
@@ -33,8 +35,8 @@ use capture::Str;
 pub type ResponseBody = UnsyncBoxBody<Bytes, Cut>;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
-const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+pub(super) const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
+pub(super) const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// The downstream face of a pipeline.
 #[derive(Debug)]
@@ -45,13 +47,15 @@ pub struct Front {
     pub address: SocketAddr,
     /// Cancelled when the gateway stops: streams without an end are ended.
     pub stop: CancellationToken,
+    pub(super) streams: legacy_sse::Streams,
     connections: AtomicU64,
 }
 
 impl Front {
     /// A face for `pipeline`.
     pub fn new(pipeline: Arc<Pipeline>, address: SocketAddr, stop: CancellationToken) -> Front {
-        Front { pipeline, address, stop, connections: AtomicU64::new(0) }
+        let streams = legacy_sse::Streams::default();
+        Front { pipeline, address, stop, streams, connections: AtomicU64::new(0) }
     }
 
     /// A name for a connection, for the record.
@@ -66,9 +70,10 @@ impl Front {
         connection: Arc<Connection>,
         request: Request<Incoming>,
     ) -> Result<Response<ResponseBody>, Infallible> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        let upgrade = parts.extensions.remove::<OnUpgrade>();
         let snapshot = self.pipeline.snapshot();
-        Ok(match self.answer(&snapshot, &connection, &parts, body).await {
+        Ok(match self.answer(&snapshot, &connection, &parts, body, upgrade).await {
             Ok(response) => response,
             Err(refused) => {
                 self.pipeline.metrics.denied(refused.denied.reason);
@@ -85,9 +90,12 @@ impl Front {
         connection: &Arc<Connection>,
         parts: &Parts,
         body: Incoming,
+        upgrade: Option<OnUpgrade>,
     ) -> Result<Response<ResponseBody>, Refused> {
         let busy = connection.busy();
-        let server = route(snapshot, parts.uri.path());
+        let path = parts.uri.path();
+        let events = legacy_sse::as_mcp(path);
+        let server = route(snapshot, events.as_deref().unwrap_or(path));
         let mut cx = context(snapshot, server.as_ref(), connection.name.clone(), parts);
         // auth: a browser's page from elsewhere, then whose key
         let checked = check_size(snapshot, &parts.headers)
@@ -97,9 +105,18 @@ impl Front {
             Ok(principal) => cx.principal = principal,
             Err(denied) => return Err(Refused { denied, cx }),
         }
+        // the other transports that begin as HTTP
+        if legacy_sse::is_endpoint(path) {
+            let posted = legacy_sse::posted(self, snapshot, parts, body, &cx).await;
+            return posted.map_err(|denied| Refused { denied, cx });
+        }
         // route: which server; only who may enter is told that there is none
         if server.is_none() {
             return Err(Refused { denied: nowhere(snapshot), cx });
+        }
+        if events.is_some() {
+            let opened = legacy_sse::open(self, connection, parts, &cx);
+            return opened.map_err(|denied| Refused { denied, cx });
         }
         // limit: how much at once
         let places = &self.pipeline.places;
@@ -111,6 +128,10 @@ impl Front {
             Ok(place) => place,
             Err(denied) => return Err(Refused { denied, cx }),
         };
+        if ws::is_asked(parts) {
+            let upgraded = ws::upgrade(self, connection, parts, &cx, upgrade, place);
+            return upgraded.map_err(|denied| Refused { denied, cx });
+        }
         let cx = match parts.method {
             Method::POST | Method::GET | Method::DELETE => Arc::new(cx),
             _ => {
@@ -301,7 +322,11 @@ fn check_size(snapshot: &Snapshot, headers: &HeaderMap) -> Result<(), Denied> {
     Ok(())
 }
 
-async fn read_body(snapshot: &Snapshot, parts: &Parts, body: Incoming) -> Result<Bytes, Denied> {
+pub(super) async fn read_body(
+    snapshot: &Snapshot,
+    parts: &Parts,
+    body: Incoming,
+) -> Result<Bytes, Denied> {
     let media = parts.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
     if !media.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case("application/json") {
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
@@ -358,6 +383,6 @@ fn full(bytes: Bytes) -> ResponseBody {
     Full::new(bytes).map_err(Cut::from).boxed_unsync()
 }
 
-fn empty() -> ResponseBody {
+pub(super) fn empty() -> ResponseBody {
     http_body_util::Empty::new().map_err(Cut::from).boxed_unsync()
 }
