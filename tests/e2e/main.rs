@@ -13,6 +13,7 @@ mod pins;
 mod readings;
 mod relay;
 mod replay;
+mod transports;
 mod upstream;
 mod verdicts;
 mod wrap;
