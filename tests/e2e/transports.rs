@@ -79,17 +79,16 @@ async fn one_session_over_every_pair_of_transports() {
 }
 
 #[tokio::test]
-async fn what_is_blocked_is_answered_over_every_transport_and_reaches_no_server() {
+async fn what_is_blocked_is_answered_over_every_transport_and_the_session_goes_on() {
     for wire in WIRES {
-        let mut peer = Peer::start(wire).await;
-        let gateway = before(&peer, wire, "inspect: { preset: strict }\n").await;
+        let peer = Peer::start(wire).await;
+        let gateway = before(&peer, wire, "").await;
         let mut client = Session::open(wire, &gateway.url).await;
-        let pem = ["-----BEGIN RSA PRIVATE", " KEY-----\nMIIEpAIBAAKCAQEA7bq\n"].concat();
-        let answer = client.ask(&call(1, "echo", json!({"message": pem}))).await;
+        let answer = client.ask(&call(1, "poison", json!({}))).await;
         assert_eq!(answer["result"]["isError"], true, "{wire:?} {answer}");
-        client.send(&call(2, "echo", json!({"message": "after"}))).await;
-        let heard = peer.heard(Some("tools/call")).await;
-        assert_eq!(heard["id"], 2, "{wire:?}");
+        assert!(!answer.to_string().contains("mailbox"), "{answer}");
+        let answer = client.ask(&call(2, "echo", json!({"message": "after"}))).await;
+        assert_eq!(text(&answer), "after", "{wire:?}");
     }
 }
 
@@ -232,5 +231,34 @@ async fn a_claim_is_judged_on_transports_without_headers() {
         let mut asked = tests::modern(request(2, "tools/list", json!({})));
         asked["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!("2027-01-01");
         assert_eq!(error(&client.ask(&asked).await), (&json!(2), -32022));
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_the_server_cuts_is_resumed_for_a_client_that_could_not() {
+    let server = FakeServer::start(|exchange| {
+        let message = exchange.message();
+        let resumed = exchange.headers.get("last-event-id").is_some_and(|id| id == "1");
+        let answer = json!({"jsonrpc": "2.0", "id": 1, "result": {"content": [{"type": "text", "text": "late"}]}});
+        match (exchange.method.as_str(), message["method"].as_str()) {
+            ("GET", _) if resumed => {
+                let mut outlet = exchange.stream(&[]);
+                tokio::spawn(async move { outlet.event(&answer).await });
+            }
+            ("POST", Some("initialize")) => exchange.result(json!({"protocolVersion": tests::LEGACY, "capabilities": {}, "serverInfo": {"name": "s", "version": "0"}})),
+            ("POST", Some("tools/call")) => {
+                let mut outlet = exchange.stream(&[]);
+                tokio::spawn(async move { outlet.bytes("id: 1\nretry: 1\ndata:\n\n").await });
+            }
+            ("POST", _) => exchange.raw(202, &[], ""),
+            _ => exchange.raw(405, &[], ""),
+        }
+    })
+    .await;
+    let gateway = Gateway::before(&server.url).await;
+    for wire in [Wire::Sse, Wire::WebSocket] {
+        let mut client = Session::open(wire, &gateway.url).await;
+        let answer = client.ask(&call(1, "slow", json!({}))).await;
+        assert_eq!(text(&answer), "late", "{wire:?}");
     }
 }

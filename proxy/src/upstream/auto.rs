@@ -58,14 +58,12 @@ impl AutoUpstream {
         if !refuses_as_old(&reply) {
             return Ok(reply);
         }
-        match self.sse.probe().await {
-            Ok(()) => {
-                self.found(true);
-                self.sse.call(cx, message).await
-            }
+        if !self.sse.probe().await {
             // The refusal was meant.
-            Err(_) => Ok(reply),
+            return Ok(reply);
         }
+        self.found(true);
+        self.sse.call(cx, message).await
     }
 
     fn found(&self, is_old: bool) {

@@ -18,6 +18,7 @@ use futures::stream::BoxStream;
 use http::{HeaderValue, StatusCode};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::channel::{Bounds, Channel, Times};
 use super::legacy_sse::{Poster, SseDialer};
@@ -85,6 +86,7 @@ pub(super) struct Channels {
     limit: usize,
     bounds: Bounds,
     times: Times,
+    patience: Duration,
     counter: AtomicU64,
 }
 
@@ -155,6 +157,7 @@ impl Channels {
                 total: timeouts.total.get(),
                 channel_idle: timeouts.channel_idle.get(),
             },
+            patience: timeouts.connect.get(),
             counter: AtomicU64::new(0),
         }
     }
@@ -164,9 +167,10 @@ impl Channels {
         self.of_session(cx).is_some()
     }
 
-    /// Whether the server can be spoken to in this way: one channel is opened and closed.
-    pub(super) async fn probe(&self) -> Result<(), UpstreamError> {
-        self.dial.open().await.map(drop)
+    /// Whether the server can be spoken to in this way: one channel is opened and closed. A server
+    /// of another kind may keep silent; it is not waited for.
+    pub(super) async fn probe(&self) -> bool {
+        matches!(timeout(self.patience, self.dial.open()).await, Ok(Ok(_)))
     }
 
     /// The channel of a session, which is its principal's only.
