@@ -25,10 +25,8 @@ fn text(answer: &Value) -> &str {
     answer["result"]["content"][0]["text"].as_str().unwrap_or_else(|| panic!("{answer}"))
 }
 
-/// The same session over one pair of transports, from the handshake to its capture.
-async fn a_session(down: Wire, up: Wire) {
-    let mut peer = Peer::start(up).await;
-    let gateway = before(&peer, up, "limits: { body: 100KiB, sse_event: 100KiB }\n").await;
+/// The same session over one pair of transports, from the handshake on.
+async fn a_session(down: Wire, up: Wire, peer: &mut Peer, gateway: &Gateway) {
     let mut client = Session::open(down, &gateway.url).await;
     peer.heard(Some("notifications/initialized")).await;
 
@@ -52,29 +50,31 @@ async fn a_session(down: Wire, up: Wire) {
     let answer = client.next().await;
     assert_eq!((&answer["id"], text(&answer)), (&json!(4), "accept"));
 
-    // A secret goes neither way; a server hears nothing of what is blocked.
+    // A secret does not go through, and neither does what is larger than may be.
     let answer = client.ask(&call(5, "echo", json!({"message": key()}))).await;
     assert!(!answer.to_string().contains(&key()), "{answer}");
     let long = client.ask(&call(6, "large", json!({}))).await;
     assert_eq!(error(&long), (&json!(6), 1007), "{down:?} {up:?}");
-    drop(client);
-    let capture = gateway.capture.clone();
-    let _dir = gateway.stop().await;
-    let rows = rows(&capture);
-    let name = match down {
-        Wire::Http => "http/1.1",
-        Wire::Sse => "sse",
-        Wire::WebSocket => "websocket",
-    };
-    let called = rows.iter().find(|row| row.rpc_id.as_deref() == Some("\"two\"")).unwrap();
-    assert_eq!(called.transport.as_deref(), Some(name));
-    assert!(called.session_id.is_some());
 }
 
 #[tokio::test]
 async fn one_session_over_every_pair_of_transports() {
-    for down in WIRES {
-        futures::future::join_all(WIRES.map(|up| a_session(down, up))).await;
+    for up in WIRES {
+        let mut peer = Peer::start(up).await;
+        let gateway = before(&peer, up, "limits: { body: 100KiB, sse_event: 100KiB }\n").await;
+        for down in WIRES {
+            a_session(down, up, &mut peer, &gateway).await;
+        }
+        let capture = gateway.capture.clone();
+        let _dir = gateway.stop().await;
+        let rows = rows(&capture);
+        let called = rows.iter().filter(|row| row.rpc_id.as_deref() == Some("\"two\""));
+        assert!(called.clone().all(|row| row.session_id.is_some()), "{up:?}");
+        for name in ["http/1.1", "sse", "websocket"] {
+            // The call and its answer.
+            let rows = called.clone().filter(|row| row.transport.as_deref() == Some(name));
+            assert_eq!(rows.count(), 2, "{name} {up:?}");
+        }
     }
 }
 

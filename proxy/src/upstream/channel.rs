@@ -211,7 +211,9 @@ impl Channel {
         for call in state.calls.drain(..) {
             let _ = call.to.try_send(Err(error.clone()));
         }
-        if let Some(listener) = state.listener.take() {
+        // Who ended the session need not be told that it broke.
+        let listener = state.listener.take().filter(|_| !self.over.is_cancelled());
+        if let Some(listener) = listener {
             let _ = listener.try_send(Err(error.clone()));
         }
         state.ended = Some(error);
