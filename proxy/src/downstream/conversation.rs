@@ -132,8 +132,9 @@ impl Conversation {
     /// Takes one message through the pipeline, and gives the client all that comes of it. What is no
     /// request is over before the next message is looked at.
     pub(super) async fn take(self: &Arc<Self>, frame: Bytes, places: Option<Places>) {
-        let turn = self.order.lock().await;
-        let turn = if places.is_some() { None } else { Some(turn) };
+        // A request begins when it is its turn, and leaves the turn to the next at once: what it
+        // waits for may be the next.
+        let turn = Some(self.order.lock().await).filter(|_| places.is_none());
         let Some(cx) = self.context(None) else {
             self.over.cancel();
             return;

@@ -32,7 +32,7 @@ use crate::snapshot::hex;
 #[derive(Debug)]
 pub(super) enum Dial {
     /// HTTP+SSE of 2024-11-05.
-    Sse(SseDialer),
+    Sse(Box<SseDialer>),
     /// WebSocket.
     WebSocket(WsDialer),
 }
@@ -205,7 +205,7 @@ impl Channels {
         // Whoever leaves before the answer leaves no session behind.
         let unused = Unused { table: &self.table, key: Some(key) };
         let mut reply = channel.call(message, self.times).await?;
-        unused.is_used();
+        unused.keep();
         reply.session = Some(session);
         Ok(reply)
     }
@@ -247,7 +247,7 @@ struct Unused<'a> {
 }
 
 impl Unused<'_> {
-    fn is_used(mut self) {
+    fn keep(mut self) {
         self.key = None;
     }
 }

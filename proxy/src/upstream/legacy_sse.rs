@@ -42,7 +42,7 @@ pub(super) fn open(
         first_byte: timeouts.first_byte.get(),
         silence: timeouts.channel_idle.get(),
     };
-    Ok(Channels::new(Dial::Sse(dialer), limits, timeouts))
+    Ok(Channels::new(Dial::Sse(Box::new(dialer)), limits, timeouts))
 }
 
 /// Opens event streams.
