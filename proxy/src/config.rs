@@ -232,7 +232,7 @@ pub enum Journal {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Bytes of one request's or response's body.
+    /// Bytes of one request's or response's body, and of one message by WebSocket.
     pub body: Size,
     /// Bytes of one request's headers.
     pub headers: Size,
@@ -254,6 +254,10 @@ pub struct Limits {
     pub exchanges: usize,
     /// Event streams open at once.
     pub streams: usize,
+    /// Connections open at once to one server by HTTP+SSE or WebSocket; each is a session.
+    pub channels: usize,
+    /// Requests under way at once on one connection by HTTP+SSE or WebSocket.
+    pub channel_requests: usize,
 }
 
 /// How long each wait may last.
@@ -276,6 +280,8 @@ pub struct Timeouts {
     pub write: Period,
     /// Between two keep-alive comments on an event stream that is quiet.
     pub keep_alive: Period,
+    /// A session with a server by HTTP+SSE or WebSocket in which nothing is said.
+    pub channel_idle: Period,
     /// Letting exchanges end when the gateway stops.
     pub drain: Period,
 }
@@ -375,6 +381,8 @@ impl Default for Limits {
             batch: 100,
             exchanges: 10_000,
             streams: 4000,
+            channels: 1000,
+            channel_requests: 64,
         }
     }
 }
@@ -390,6 +398,7 @@ impl Default for Timeouts {
             body_read: Period::secs(30),
             write: Period::secs(30),
             keep_alive: Period::secs(15),
+            channel_idle: Period::secs(1800),
             drain: Period::secs(30),
         }
     }

@@ -17,6 +17,7 @@ pub mod envelope;
 pub mod era;
 pub mod lines;
 pub mod packs;
+mod peek;
 pub mod pins;
 pub mod pipeline;
 pub mod policy;

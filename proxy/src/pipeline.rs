@@ -354,5 +354,5 @@ fn check_era(cx: &Context, head: &Head, in_batch: bool) -> Result<(), Denied> {
         return Err(Denied::invalid_request("initialize can't be part of a batch"));
     }
     // Where one channel carries everything there are no headers to agree with.
-    if cx.transport.has_headers() { era::check(&cx.headers, head) } else { Ok(()) }
+    if cx.transport.has_headers() { era::check(&cx.headers, head) } else { era::check_claim(head) }
 }

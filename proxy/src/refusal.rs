@@ -10,7 +10,7 @@ use inspect::Direction;
 use inspect::message::Kind;
 
 use crate::audit::{Leg, Timing};
-use crate::envelope::{Context, Reply, Transport};
+use crate::envelope::{Context, Reply};
 use crate::pipeline::Pipeline;
 use crate::policy::inspect::Seen;
 use crate::policy::{Denied, blocked};
@@ -118,7 +118,7 @@ impl Pipeline {
     /// other transports by silence.
     pub(crate) fn unasked(&self, cx: &Context, denied: &Denied) -> Reply {
         self.metrics.denied(denied.reason);
-        if cx.transport == Transport::Stdio {
+        if !cx.transport.has_headers() {
             return Reply::empty(StatusCode::ACCEPTED);
         }
         let answer = denied.answer(None);

@@ -432,7 +432,8 @@ impl Accept {
             .max_concurrent_streams(256)
             .keep_alive_interval(Some(config.timeouts.idle.get()))
             .keep_alive_timeout(config.timeouts.write.get());
-        let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
+        let mut connection =
+            pin!(server.serve_connection_with_upgrades(TokioIo::new(stream), service));
         let quiet = config.timeouts.header_read.get();
         let result = tokio::select! {
             result = connection.as_mut() => result,
@@ -450,5 +451,7 @@ impl Accept {
         if let Err(error) = result {
             tracing::debug!(%error, "connection ended");
         }
+        // What it was upgraded to has its places for as long.
+        known.rest().await;
     }
 }

@@ -20,6 +20,7 @@ mod readings;
 mod relay;
 mod replay;
 mod replicas;
+mod transports;
 mod upstream;
 mod verdicts;
 mod wrap;

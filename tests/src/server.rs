@@ -171,7 +171,8 @@ async fn exchange(
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| oneshot::Canceled)?.to_bytes();
     let (reply, replied) = oneshot::channel();
-    let exchange = Exchange { method: head.method, headers: head.headers, body, reply };
+    let path = head.uri.to_string();
+    let exchange = Exchange { method: head.method, path, headers: head.headers, body, reply };
     if discloses && exchange.message()["id"] == "wiregate-probe" {
         exchange.result(discovered(&[MODERN, LEGACY]));
     } else {
@@ -186,6 +187,8 @@ async fn exchange(
 pub struct Exchange {
     /// The HTTP method.
     pub method: Method,
+    /// The request's path and query.
+    pub path: String,
     /// The request's headers.
     pub headers: HeaderMap,
     /// The request's body.

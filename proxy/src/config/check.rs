@@ -161,6 +161,8 @@ impl Found {
             ("batch", limits.batch as u64),
             ("exchanges", limits.exchanges as u64),
             ("streams", limits.streams as u64),
+            ("channels", limits.channels as u64),
+            ("channel_requests", limits.channel_requests as u64),
         ] {
             self.at(value == 0, &format!("/limits/{name}"), "a limit of 0 would let nothing pass");
         }
@@ -188,6 +190,7 @@ impl Found {
             ("body_read", timeouts.body_read),
             ("write", timeouts.write),
             ("keep_alive", timeouts.keep_alive),
+            ("channel_idle", timeouts.channel_idle),
             ("drain", timeouts.drain),
         ] {
             let never = value.get().is_zero();

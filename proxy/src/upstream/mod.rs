@@ -1,10 +1,16 @@
 //! Where messages go. One trait; one file per transport, and one `match` arm to reach it.
 
+mod auto;
+mod channel;
+pub(crate) mod channels;
+mod client;
 pub mod http;
+mod legacy_sse;
 pub mod pool;
 mod quic;
 pub mod sse;
 pub mod stdio;
+pub(crate) mod ws;
 
 use std::sync::Arc;
 
@@ -145,15 +151,14 @@ pub fn open(
     children: &Arc<Children>,
 ) -> Result<Arc<dyn Upstream>, TlsError> {
     Ok(match &spec.wire {
-        Wire::Auto | Wire::Http => {
-            Arc::new(http::HttpUpstream::new(Arc::clone(spec), limits, timeouts)?)
-        }
+        Wire::Auto => Arc::new(auto::AutoUpstream::new(spec, limits, timeouts)?),
+        Wire::Http => Arc::new(http::HttpUpstream::new(Arc::clone(spec), limits, timeouts)?),
         Wire::Http3 => Arc::new(http::HttpUpstream::over_quic(Arc::clone(spec), limits, timeouts)?),
+        Wire::Sse => Arc::new(legacy_sse::open(spec, limits, timeouts)?),
+        Wire::WebSocket => Arc::new(ws::open(spec, limits, timeouts)?),
         Wire::Stdio(command) => {
             Arc::new(pool::Pool::new(spec, command, children, limits, timeouts))
         }
-        // Each gets its file and its arm.
-        Wire::Sse | Wire::WebSocket => Arc::new(Absent),
     })
 }
 
