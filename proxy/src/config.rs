@@ -13,6 +13,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 mod check;
+mod legacy;
 mod packs;
 mod pins;
 mod processes;
@@ -29,6 +30,7 @@ mod units;
 pub use inspect::Preset;
 
 pub use check::{Problem, problems};
+pub use legacy::Legacy;
 pub use packs::{Packs, Trusted};
 pub use pins::{OnChanged, OnNew, OnStoreError, PinKind, PinMode, Pins};
 pub use processes::Processes;
@@ -86,6 +88,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// What servers that are started by a `command` may take.
     pub processes: Processes,
+    /// Sessions that the gateway opens with servers itself.
+    pub legacy: Legacy,
     /// The gateway's own log, on stderr. No message content goes into it.
     pub log: Log,
 }
@@ -316,6 +320,7 @@ impl Default for Config {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             processes: Processes::default(),
+            legacy: Legacy::default(),
             log: Log::default(),
         }
     }

@@ -1,5 +1,13 @@
 //! The revisions of MCP, and what headers and body must say of each other (spec 2026-07-28,
-//! transports, "header and body"). The bridge between eras will stand here too.
+//! transports, "header and body"). The bridge between eras: [`to_legacy`] is its half for servers
+//! with sessions.
+
+mod feed;
+mod parked;
+mod session_pool;
+mod splice;
+pub(crate) mod to_legacy;
+mod upstream_session;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

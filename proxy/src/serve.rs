@@ -22,10 +22,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, AdminState};
 use crate::audit::Audit;
-use crate::config::{self, Config, Listed, Timeouts};
+use crate::config::{self, Config, Listed, ServerEra, Timeouts};
 use crate::downstream::connection::Connection;
 use crate::downstream::http::Front;
 use crate::downstream::quic;
+use crate::era::to_legacy::{self, ToLegacy};
 use crate::pins::{Neighbours, Pins, StoreError};
 use crate::pipeline::Pipeline;
 use crate::session::fronts;
@@ -171,8 +172,12 @@ impl Gateway {
         let metrics = Arc::new(Metrics::new());
         let children = Children::new(config.processes.clone(), Arc::clone(&metrics));
         let mut upstreams: BTreeMap<Str, Arc<dyn Upstream>> = BTreeMap::new();
+        let lot = to_legacy::lot(&snapshot);
         for (name, spec) in &snapshot.servers {
-            let upstream = upstream::open(spec, &config.limits, &config.timeouts, &children)?;
+            let mut upstream = upstream::open(spec, &config.limits, &config.timeouts, &children)?;
+            if spec.era == ServerEra::Legacy {
+                upstream = Arc::new(ToLegacy::new(upstream, Arc::clone(spec), Arc::clone(&lot)));
+            }
             upstreams.insert(name.clone(), upstream);
         }
         let (listener, endpoint) = bind(&snapshot).await?;

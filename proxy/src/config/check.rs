@@ -63,6 +63,7 @@ pub fn problems(config: &Config) -> Vec<Problem> {
     for (key, problem) in config.processes.problems() {
         found.add(format!("/processes/{key}"), problem);
     }
+    found.0.extend(config.legacy.problems());
     found.log_level(&config.log.level);
     found.0
 }
