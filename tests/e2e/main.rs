@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that unwraps nothing fails, as it should")]
 
+mod bridge_to_legacy;
 mod capture;
 mod certs;
 mod face;

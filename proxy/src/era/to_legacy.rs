@@ -76,7 +76,7 @@ impl ToLegacy {
         cx: &Context,
         message: Outgoing,
     ) -> Result<Reply, UpstreamError> {
-        if !cx.is_modern(&message.head) {
+        if cx.owned && !cx.is_modern(&message.head) {
             return self.core.owned_call(cx, message).await;
         }
         match message.head.kind {
