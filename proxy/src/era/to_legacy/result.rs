@@ -30,10 +30,15 @@ pub(super) fn answer(
     if let Some(error) = message.object(raw, "error") {
         let code = error.get("code").and_then(|code| code.text.parse::<i64>().ok());
         let code = code.unwrap_or(-32603);
-        let ours = modern_code(code);
+        let ours = match code {
+            // A server that says what the client lacks, in the newer revision's own way, is right.
+            -32021 if lacks(raw, &error) => code,
+            code => modern_code(code),
+        };
         edits.extend(error.edits(&[], &[("code", &ours.to_string())]));
         status = match (ours, theirs) {
             (-32601, _) => StatusCode::NOT_FOUND,
+            (-32021, _) => StatusCode::BAD_REQUEST,
             (_, theirs) if theirs.is_success() => StatusCode::OK,
             // A session or endpoint that is not there is the gateway's business, not the client's.
             (_, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) => StatusCode::BAD_GATEWAY,
@@ -44,6 +49,12 @@ pub(super) fn answer(
         edits.extend(complete(raw, &result, &terms.method, hello)?);
     }
     Ok((status, applied(raw, edits).ok_or_else(broken)?))
+}
+
+/// Whether an error names the capabilities that the client lacks.
+fn lacks(raw: &Bytes, error: &Object<'_>) -> bool {
+    let data = error.object(raw, "data");
+    data.is_some_and(|data| data.object(raw, "requiredCapabilities").is_some())
 }
 
 /// The edits that make a result complete.
@@ -292,6 +303,7 @@ mod tests {
             (-32601, 200, -32601, 404),
             (-32602, 400, -32602, 400),
             (-32042, 200, -32603, 200),
+            (-32021, 200, -32603, 200),
             (-32022, 200, -32603, 200),
             (-32001, 404, -32001, 502),
             (7, 200, 7, 200),
@@ -301,6 +313,8 @@ mod tests {
             assert_eq!(out, format!(r#"{{"id":"c","error":{{"code":{ours},"message":"m"}}}}"#));
             assert_eq!(got, status, "{code}");
         }
+        let lacking = r#"{"id":"c","error":{"code":-32021,"message":"m","data":{"requiredCapabilities":{"roots":{}}}}}"#;
+        assert_eq!(answered("tools/call", lacking, 200), (400, lacking.to_owned()));
     }
 
     #[test]
