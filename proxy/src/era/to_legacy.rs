@@ -13,6 +13,8 @@ mod owned;
 mod request;
 mod result;
 mod running;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
