@@ -24,7 +24,6 @@ pub(crate) struct Lot<T> {
 
 struct State<T> {
     calls: HashMap<u64, Parked<T>>,
-    next: u64,
 }
 
 struct Parked<T> {
@@ -107,7 +106,7 @@ struct Claims {
 impl<T: Send + 'static> Lot<T> {
     /// A lot of the replica of this name, which no other has.
     pub(crate) fn new(replica: Str, sealer: Arc<Sealer>) -> Arc<Lot<T>> {
-        let state = Mutex::new(State { calls: HashMap::new(), next: 0 });
+        let state = Mutex::new(State { calls: HashMap::new() });
         Arc::new(Lot { replica, sealer, state })
     }
 
@@ -135,8 +134,9 @@ impl<T: Send + 'static> Lot<T> {
         if own >= limits.parked_per_principal || state.calls.len() >= limits.parked {
             return Err(NotParked::Full);
         }
-        state.next += 1;
-        let number = state.next;
+        // Not counted: after a restart under the same name, an old state must not name a new call.
+        let [a, b, c, d, e, f, g, h, ..] = self.sealer.fresh();
+        let number = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
         let timer = tokio::spawn(expire(Arc::downgrade(self), number, limits.parked_for.get()));
         let principal = whose.principal.cloned();
         state.calls.insert(number, Parked { call, principal, timer: timer.abort_handle() });

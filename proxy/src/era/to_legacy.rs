@@ -18,7 +18,6 @@ mod tests;
 
 use std::sync::Arc;
 
-use capture::Str;
 use futures::future::BoxFuture;
 use http::StatusCode;
 use inspect::message::Kind;
@@ -33,6 +32,7 @@ use super::splice::Object;
 use super::upstream_session::{InUse, head};
 use crate::envelope::{Context, Reply};
 use crate::policy::Denied;
+use crate::session::peers;
 use crate::snapshot::{ServerSpec, Snapshot, hex};
 use crate::upstream::{Outgoing, Upstream, UpstreamError};
 
@@ -169,7 +169,7 @@ impl Core {
         let stops = self.running.begin(cx, &terms.id);
         let answering = async {
             if terms.state.is_some() {
-                return self.go_on(cx, terms).await;
+                return self.go_on(cx, terms, &message).await;
             }
             match &*terms.method {
                 "server/discover" => {
@@ -236,7 +236,12 @@ impl Core {
     }
 
     /// Brings the answer to what the server asked, and goes on with the call that waits for it.
-    async fn go_on(self: &Arc<Self>, cx: &Context, terms: Terms) -> Result<Reply, NoSession> {
+    async fn go_on(
+        self: &Arc<Self>,
+        cx: &Context,
+        terms: Terms,
+        message: &Outgoing,
+    ) -> Result<Reply, NoSession> {
         let name = &self.spec.name;
         let whose =
             Whose { principal: cx.principal.as_ref(), server: name, request: &terms.digest };
@@ -251,7 +256,9 @@ impl Core {
         let taken = self.lot.take(whose, state, |call| answer(call).is_some());
         let mut call = match taken {
             Ok(call) => call,
-            Err(NotParked::Elsewhere(replica)) => return self.elsewhere(&replica),
+            Err(NotParked::Elsewhere(replica)) => {
+                return Ok(peers::forward(&replica, cx, message.raw.clone()).await?);
+            }
             Err(other) => return Err(other.denied().into()),
         };
         let deadline = Instant::now() + cx.snapshot.config.timeouts.total.get();
@@ -259,12 +266,6 @@ impl Core {
             call.session.respond(&asked, answer).await?;
         }
         Ok(self.leg(cx, terms, call, deadline).reply().await?)
-    }
-
-    /// The answer to a client whose call waits in another replica. Whoever can reach that replica
-    /// sends the request there, from here.
-    fn elsewhere(&self, replica: &Str) -> Result<Reply, NoSession> {
-        Err(NotParked::Elsewhere(replica.clone()).denied().into())
     }
 
     fn leg(self: &Arc<Self>, cx: &Context, terms: Terms, call: Call, deadline: Instant) -> Leg {

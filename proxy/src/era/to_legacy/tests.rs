@@ -87,7 +87,7 @@ fn bridge() -> (Arc<Old>, ToLegacy, Arc<Snapshot>) {
     let snapshot = Arc::new(Snapshot::build(config).unwrap());
     let old = Arc::new(Old::default());
     let spec = Arc::clone(&snapshot.servers["files"]);
-    let bridge = ToLegacy::new(Arc::clone(&old) as _, spec, lot().unwrap());
+    let bridge = ToLegacy::new(Arc::clone(&old) as _, spec, lot(&snapshot));
     (old, bridge, snapshot)
 }
 
