@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 mod bridge;
 mod check;
+mod legacy;
 mod packs;
 mod pins;
 mod processes;
@@ -31,6 +32,7 @@ pub use inspect::Preset;
 
 pub use bridge::Bridge;
 pub use check::{Problem, problems};
+pub use legacy::Legacy;
 pub use packs::{Packs, Trusted};
 pub use pins::{OnChanged, OnNew, OnStoreError, PinKind, PinMode, Pins};
 pub use processes::Processes;
@@ -90,6 +92,8 @@ pub struct Config {
     pub processes: Processes,
     /// Between clients and servers of different revisions.
     pub bridge: Bridge,
+    /// Sessions that the gateway opens with servers itself.
+    pub legacy: Legacy,
     /// The gateway's own log, on stderr. No message content goes into it.
     pub log: Log,
 }
@@ -327,6 +331,7 @@ impl Default for Config {
             timeouts: Timeouts::default(),
             processes: Processes::default(),
             bridge: Bridge::default(),
+            legacy: Legacy::default(),
             log: Log::default(),
         }
     }

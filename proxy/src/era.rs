@@ -3,9 +3,14 @@
 
 pub mod bridge;
 mod detect;
+mod feed;
 mod members;
-mod to_legacy;
+mod parked;
+mod session_pool;
+mod splice;
+pub(crate) mod to_legacy;
 mod to_modern;
+mod upstream_session;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -27,6 +27,7 @@ use crate::downstream::connection::Connection;
 use crate::downstream::http::Front;
 use crate::downstream::quic;
 use crate::era::bridge::Bridge;
+use crate::era::to_legacy;
 use crate::pins::{Neighbours, Pins, StoreError};
 use crate::pipeline::Pipeline;
 use crate::session::fronts;
@@ -173,9 +174,11 @@ impl Gateway {
         metrics.set_servers(snapshot.servers.keys().cloned());
         let children = Children::new(config.processes.clone(), Arc::clone(&metrics));
         let mut upstreams: BTreeMap<Str, Arc<dyn Upstream>> = BTreeMap::new();
+        let lot = to_legacy::lot(&snapshot);
         for (name, spec) in &snapshot.servers {
             let wire = upstream::open(spec, &config.limits, &config.timeouts, &children)?;
-            upstreams.insert(name.clone(), Arc::new(Bridge::new(wire, spec, config, &metrics)));
+            let bridge = Bridge::new(wire, spec, config, &metrics, &lot);
+            upstreams.insert(name.clone(), Arc::new(bridge));
         }
         let (listener, endpoint) = bind(&snapshot).await?;
         let address = listener.local_addr()?;

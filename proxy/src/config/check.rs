@@ -66,6 +66,7 @@ pub fn problems(config: &Config) -> Vec<Problem> {
     for name in config.bridge.zeros() {
         found.add(format!("/bridge/{name}"), "may not be 0");
     }
+    found.0.extend(config.legacy.problems());
     found.log_level(&config.log.level);
     found.0
 }

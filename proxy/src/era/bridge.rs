@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use inspect::message::Kind;
 
 use super::detect::{Detect, refuses_legacy, refuses_modern};
-use super::to_legacy::ToLegacy;
+use super::to_legacy::{Lot, ToLegacy};
 use super::to_modern::ToModern;
 use crate::config::Config;
 use crate::envelope::{Body, Context, Head, Reply};
@@ -35,11 +35,12 @@ impl std::fmt::Debug for Bridge {
 
 impl Bridge {
     /// A bridge around the way to a server.
-    pub fn new(
+    pub(crate) fn new(
         inner: Arc<dyn Upstream>,
         spec: &Arc<ServerSpec>,
         config: &Config,
         metrics: &Arc<Metrics>,
+        lot: &Arc<Lot>,
     ) -> Bridge {
         let patience = config.bridge.probe.get();
         let detect =
@@ -48,7 +49,7 @@ impl Bridge {
         Bridge {
             name: Arc::clone(&spec.name),
             to_modern: Arc::new(ToModern::new(Arc::clone(&inner), spec, &detect, config)),
-            to_legacy: ToLegacy::new(Arc::clone(&inner), Arc::clone(spec)),
+            to_legacy: ToLegacy::new(Arc::clone(&inner), Arc::clone(spec), Arc::clone(lot)),
             inner,
             detect,
         }
