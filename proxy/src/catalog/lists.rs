@@ -272,7 +272,7 @@ impl Desk {
     }
 
     /// Refuses a list that has nothing of anybody, or not of all where that is asked.
-    fn report(&self, kind: Kind, round: &Round, has_own: bool) -> Result<(), Denied> {
+    pub(super) fn report(&self, kind: Kind, round: &Round, has_own: bool) -> Result<(), Denied> {
         let nothing = round.drawn.is_empty() && !has_own;
         let strict = self.config().on_failure == OnFailure::Error;
         if round.missing.is_empty() || !(nothing || strict) {
@@ -403,7 +403,7 @@ impl Page {
         let list: Vec<&RawValue> = serde_json::from_str(list.get()).map_err(|_| "not a list")?;
         let item = |raw: &&RawValue| {
             let at = span(&answer, raw.get())?;
-            let key = Members::of(raw.get()).get(kind.key())?;
+            let key = Members::of(raw.get()).only(kind.key())?;
             let inner = span(raw.get().as_bytes(), key.get())?;
             let key = string(key).filter(|key| key.len() <= LONGEST_KEY)?;
             Some(Item { raw: answer.slice(at.start..at.end), key: (*key).into(), span: inner })
@@ -456,6 +456,9 @@ mod tests {
     fn a_server_without_this_list_has_an_empty_one_and_rubbish_is_none() {
         let none = br#"{"id":1,"error":{"code":-32601,"message":"no"}}"#;
         assert!(Page::of(Kind::Prompts, Bytes::from_static(none)).unwrap().items.is_empty());
+        // A second name would reach the client as it is.
+        let twice = br#"{"result":{"tools":[{"name":"a","n\u0061me":"b__echo"}]}}"#;
+        assert!(Page::of(Kind::Tools, Bytes::from_static(twice)).unwrap().items.is_empty());
         for bad in [&b"rubbish"[..], br#"{"id":1,"error":{"code":1}}"#, br#"{"result":{}}"#] {
             assert!(Page::of(Kind::Prompts, Bytes::from_static(bad)).is_err());
         }

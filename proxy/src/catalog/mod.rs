@@ -242,22 +242,7 @@ impl Desk {
 
     /// Sends a request of the gateway's own to a server, and waits for the answer.
     async fn ask(&self, cx: Context, frame: Bytes) -> Result<Bytes, &'static str> {
-        match self.send(cx, frame).await.body {
-            Body::One(answer) => Ok(answer),
-            Body::Empty => Err("it did not answer"),
-            Body::Stream(mut events) => {
-                while let Some(event) = events.next().await {
-                    let data = event.map_err(|_| "its answer broke off")?.data;
-                    let Some(message) = data else { continue };
-                    match kind_of(&message) {
-                        Some(MessageKind::Response | MessageKind::Error) => return Ok(message),
-                        Some(MessageKind::Request) => return Err("it asked for more"),
-                        _ => {}
-                    }
-                }
-                Err("it did not answer")
-            }
-        }
+        answer_in(self.send(cx, frame).await).await
     }
 
     /// A result of the gateway's own.
@@ -273,6 +258,26 @@ impl Desk {
         }
         self.pipeline.count(&self.cx, head.method.as_deref(), denied.outcome());
         self.pipeline.refuse_request(&self.cx, head, denied)
+    }
+}
+
+/// The answer in a server's reply.
+async fn answer_in(reply: Reply) -> Result<Bytes, &'static str> {
+    match reply.body {
+        Body::One(answer) => Ok(answer),
+        Body::Empty => Err("it did not answer"),
+        Body::Stream(mut events) => {
+            while let Some(event) = events.next().await {
+                let data = event.map_err(|_| "its answer broke off")?.data;
+                let Some(message) = data else { continue };
+                match kind_of(&message) {
+                    Some(MessageKind::Response | MessageKind::Error) => return Ok(message),
+                    Some(MessageKind::Request) => return Err("it asked for more"),
+                    _ => {}
+                }
+            }
+            Err("it did not answer")
+        }
     }
 }
 

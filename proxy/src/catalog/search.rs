@@ -72,6 +72,7 @@ impl Desk {
         let modern = self.cx.is_modern(head);
         let all = self.everywhere();
         let round = self.round(Kind::Tools, all, asked.params.meta, modern, usize::MAX).await;
+        self.report(Kind::Tools, &round, !self.face.composites.is_empty())?;
         let names = self.learn(Kind::Tools, &round);
         let mut tools = self.own_tools();
         for drawn in &round.drawn {

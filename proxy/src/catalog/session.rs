@@ -13,11 +13,12 @@ use tokio::time::{Instant, timeout_at};
 
 use super::lists::MISSING;
 use super::wire::{Answer, Asked, Members, Object, request, string};
-use super::{Desk, Mirrored, unknown};
+use super::{Desk, Mirrored, answer_in, unknown};
 use crate::config::OnFailure;
 use crate::envelope::{Body, Head, Reply};
 use crate::era;
 use crate::policy::{Denied, UNREACHABLE};
+use crate::session::{Front, digest};
 use crate::snapshot::ServerSpec;
 
 /// What one server says of itself.
@@ -49,8 +50,11 @@ impl Desk {
         }
         let params = params.end();
         let all = self
-            .of_all("server/discover", true, || {
-                request(&self.pipeline.catalog.next_id(), "server/discover", &params)
+            .of_all("server/discover", |server| {
+                let id = self.pipeline.catalog.next_id();
+                let mirror = Mirrored { method: Some("server/discover"), ..Mirrored::default() };
+                let cx = self.to(server, true, mirror);
+                self.ask(cx, request(&id, "server/discover", &params))
             })
             .await?;
         let whole = all.missing.is_empty();
@@ -76,7 +80,8 @@ impl Desk {
 
     /// Answers `initialize`: each server is greeted as the client greets the gateway.
     pub(super) async fn initialize(&self, frame: &Bytes, head: &Head) -> Result<Reply, Denied> {
-        let all = self.of_all("initialize", false, || frame.clone()).await?;
+        let _ = self.cx.front.set(Arc::new(front(frame)));
+        let all = self.of_all("initialize", |server| self.greet(server, frame.clone())).await?;
         let spoken = |version: &&str| {
             era::REVISIONS.contains(version) && !era::is_modern(version.as_bytes())
         };
@@ -101,18 +106,18 @@ impl Desk {
     }
 
     /// Asks every server who it is.
-    async fn of_all(
-        &self,
+    async fn of_all<'a, F>(
+        &'a self,
         method: &'static str,
-        modern: bool,
-        frame: impl Fn() -> Bytes,
-    ) -> Result<All, Denied> {
+        ask: impl Fn(&'a Arc<ServerSpec>) -> F,
+    ) -> Result<All, Denied>
+    where
+        F: Future<Output = Result<Bytes, &'static str>>,
+    {
         let until = Instant::now() + self.config().deadline.get();
-        let mirror = Mirrored { method: Some(method), ..Mirrored::default() };
         let calls = self.face.servers.iter().map(|server| {
-            let frame = frame();
+            let asked = ask(server);
             async move {
-                let asked = self.ask(self.to(server, modern, mirror), frame);
                 let said = match timeout_at(until, asked).await {
                     Ok(answer) => answer.and_then(|answer| Said::of(&answer)),
                     Err(_) => Err("slower than the deadline"),
@@ -138,6 +143,20 @@ impl Desk {
             return Err(Denied::new(status, UNREACHABLE, "upstream_missing", message));
         }
         Ok(all)
+    }
+
+    /// Greets one server to hear what it can. A session that it begins for that is ended again: the
+    /// client's own with it is begun with its first message.
+    async fn greet(&self, server: &Arc<ServerSpec>, frame: Bytes) -> Result<Bytes, &'static str> {
+        let mut cx = self.to(server, false, Mirrored::default());
+        cx.owned = false;
+        let mut reply = self.send(cx.clone(), frame).await;
+        if let Some(session) = reply.session.take() {
+            cx.session = Some(digest(&server.name, session.as_bytes()));
+            cx.headers.session = Some(session);
+            tokio::spawn(Arc::clone(&self.pipeline).close(Arc::new(cx)));
+        }
+        answer_in(reply).await
     }
 
     /// What any of them can. Tasks are left out: their ids do not say whose they are.
@@ -278,6 +297,15 @@ impl Said {
             private: text("cacheScope").as_deref() != Some("public"),
         })
     }
+}
+
+/// What a client says of itself in its `initialize`.
+fn front(frame: &Bytes) -> Front {
+    let text = std::str::from_utf8(frame).unwrap_or_default();
+    let params = Members::of(text).get("params").map(|raw| Members::of(raw.get()));
+    let params = params.unwrap_or_default();
+    let said = |name| params.get(name).map_or("{}", |raw| raw.get()).into();
+    Front { capabilities: said("capabilities"), client: said("clientInfo"), ..Front::default() }
 }
 
 /// How the gateway calls itself.

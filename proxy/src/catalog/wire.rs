@@ -128,6 +128,13 @@ impl<'a> Members<'a> {
     pub(super) fn get(&self, key: &str) -> Option<&'a RawValue> {
         self.0.iter().find(|(name, _)| name == key).map(|(_, value)| *value)
     }
+
+    /// One member's value, when it is there once.
+    pub(super) fn only(&self, key: &str) -> Option<&'a RawValue> {
+        let mut all = self.0.iter().filter(|(name, _)| name == key);
+        let (_, value) = all.next()?;
+        all.next().is_none().then_some(*value)
+    }
 }
 
 /// An object written member by member, values as they are.
