@@ -8,6 +8,7 @@
 mod bridge_to_modern;
 mod capture;
 mod certs;
+mod catalog;
 mod face;
 mod http3;
 mod http3_client;
