@@ -5,6 +5,14 @@ use tests::{Client, Exchange, FakeServer, Gateway, call, modern, request};
 
 use crate::{key, rows};
 
+/// The digests of "example-key-of-alice" and "example-key-of-ci".
+const KEYS: &str = r#"
+auth:
+  keys:
+    - { name: alice, sha256: "a695bcc6b4e4ec228ca219c7c676488803870cd1b3357cab63ecf55786b840a4" }
+    - { name: ci, sha256: "3ecadac5e0f7c941d7190e483a6daa955df987159f0ffe1d023a082a33793dee" }
+"#;
+
 /// A tool as text, so that its bytes can be compared.
 fn tool(name: &str) -> String {
     format!(
@@ -163,15 +171,8 @@ async fn pages_go_on_where_each_server_stopped_and_a_cursor_is_its_owners() {
     let (a, b) = (paged("a").await, paged("b").await);
     let c = server("c", vec![tool("only")]).await;
     let servers = [("a", &*a.url), ("b", &*b.url), ("c", &*c.url)];
-    // The digests of "example-key-of-alice" and "example-key-of-ci".
-    let keys = r#"
-auth:
-  keys:
-    - { name: alice, sha256: "a695bcc6b4e4ec228ca219c7c676488803870cd1b3357cab63ecf55786b840a4" }
-    - { name: ci, sha256: "3ecadac5e0f7c941d7190e483a6daa955df987159f0ffe1d023a082a33793dee" }
-catalog: { pages: 1 }
-"#;
-    let gateway = Gateway::of_servers(&servers, keys).await;
+    let yaml = format!("{KEYS}catalog: {{ pages: 1 }}\n");
+    let gateway = Gateway::of_servers(&servers, &yaml).await;
     let page = async |who: &str, params: Value| -> Value {
         let message = modern(request(1, "tools/list", params));
         let client = Client::modern(&gateway.url, &message);
@@ -321,6 +322,59 @@ async fn a_uri_leads_to_the_server_that_has_it_and_of_two_the_later_one_is_calle
     assert_eq!(uris, expected);
     let nowhere = ask(&gateway.url, request(3, "resources/read", json!({"uri": "x://y"}))).await;
     assert_eq!(nowhere["error"]["code"], -32602);
+}
+
+#[tokio::test]
+async fn prompts_and_completions_find_their_server() {
+    let prompts = |name: &'static str| {
+        FakeServer::start(move |exchange| {
+            let message = exchange.message();
+            let params = &message["params"];
+            match message["method"].as_str() {
+                Some("prompts/list") => list(exchange, "prompts", &[r#"{"name":"sum"}"#.into()], ""),
+                Some("prompts/get") => exchange.result(json!({"resultType": "complete", "messages": [
+                    {"role": "user", "content": {"type": "text", "text": format!("{name} {}", params["name"])}},
+                    {"role": "user", "content": {"type": "resource", "resource": {"uri": "x://1", "text": ""}}},
+                ]})),
+                Some("completion/complete") => exchange.result(json!({"resultType": "complete",
+                    "completion": {"values": [format!("{name} {}", params["ref"]["name"])]}})),
+                _ => usual(name, exchange),
+            }
+        })
+    };
+    let a = prompts("a").await;
+    let c = prompts("c").await;
+    let gateway = Gateway::of_servers(&[("a", &a.url), ("c", &c.url)], "").await;
+    let got = ask(&gateway.url, request(1, "prompts/get", json!({"name": "c__sum"}))).await;
+    let messages = &got["result"]["messages"];
+    assert_eq!(messages[0]["content"]["text"], "c \"sum\"", "{got}");
+    assert_eq!(messages[1]["content"]["resource"]["uri"], "wiregate://c/x://1");
+    let about = json!({"ref": {"type": "ref/prompt", "name": "a__sum"}, "argument": {"name": "x", "value": ""}});
+    let completed = ask(&gateway.url, request(2, "completion/complete", about)).await;
+    assert_eq!(completed["result"]["completion"]["values"][0], "a \"sum\"");
+}
+
+#[tokio::test]
+async fn a_call_is_cancelled_at_the_server_that_has_it() {
+    let a = server("a", vec![tool("echo")]).await;
+    let mut b = FakeServer::by_hand().await;
+    let servers = [("a", &*a.url), ("b", &*b.url)];
+    let gateway = Gateway::of_servers(&servers, KEYS).await;
+    let client = Client::new(&gateway.url).with("authorization", "Bearer example-key-of-alice");
+    let calling = client.clone();
+    let waiting = tokio::spawn(async move { calling.post(&call(7, "b__echo", json!({}))).await });
+    list(b.asked().await, "tools", &[tool("echo")], "");
+    let hanging = b.asked().await;
+    assert_eq!(hanging.message()["method"], "tools/call");
+    let cancel =
+        json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 7}});
+    let cancelling = tokio::spawn(async move { client.post(&cancel).await.status });
+    let heard = b.asked().await;
+    assert_eq!(heard.message()["params"]["requestId"], 7);
+    heard.raw(202, &[], "");
+    assert_eq!(cancelling.await.unwrap(), 202);
+    hanging.result(json!({"content": []}));
+    assert_eq!(waiting.await.unwrap().status, 200);
 }
 
 #[tokio::test]

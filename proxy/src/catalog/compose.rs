@@ -8,8 +8,9 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, timeout_at};
 
-use super::lists::{Kind, Start};
+use super::lists::Start;
 use super::names::Target;
+use super::page::Kind;
 use super::template::{TemplateError, fill};
 use super::wire::{Answer, Members, Object, request};
 use super::{Desk, Mirrored, headers, unknown};

@@ -9,76 +9,18 @@ use bytes::Bytes;
 use capture::Str;
 use futures::future::join_all;
 use http::StatusCode;
-use inspect::Span;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 
 use super::cursor::Position;
 use super::names::{Names, Target};
-use super::wire::{Answer, Asked, Members, Object, array, request, span, string};
+use super::page::{Item, Kind, Page};
+use super::wire::{Asked, Object, array, request, string};
 use super::{Desk, Mirrored, headers};
 use crate::config::{OnCollision, OnFailure};
 use crate::envelope::{Head, Reply};
 use crate::policy::{Denied, UNREACHABLE};
 use crate::snapshot::ServerSpec;
-
-/// What is listed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Kind {
-    Tools,
-    Prompts,
-    Resources,
-    Templates,
-}
-
-impl Kind {
-    pub(super) fn method(self) -> &'static str {
-        match self {
-            Kind::Tools => "tools/list",
-            Kind::Prompts => "prompts/list",
-            Kind::Resources => "resources/list",
-            Kind::Templates => "resources/templates/list",
-        }
-    }
-
-    /// The member of the result that holds the items.
-    fn member(self) -> &'static str {
-        match self {
-            Kind::Tools => "tools",
-            Kind::Prompts => "prompts",
-            Kind::Resources => "resources",
-            Kind::Templates => "resourceTemplates",
-        }
-    }
-
-    /// The member of an item by which it is used.
-    fn key(self) -> &'static str {
-        match self {
-            Kind::Tools | Kind::Prompts => "name",
-            Kind::Resources => "uri",
-            Kind::Templates => "uriTemplate",
-        }
-    }
-
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Kind::Tools => "tool",
-            Kind::Prompts => "prompt",
-            Kind::Resources => "resource",
-            Kind::Templates => "resource template",
-        }
-    }
-}
-
-/// One item as its server lists it.
-#[derive(Clone, Debug)]
-pub(super) struct Item {
-    pub(super) raw: Bytes,
-    /// Its name, URI or template.
-    pub(super) key: Str,
-    /// Where that stands in `raw`, quotes included.
-    pub(super) span: Span,
-}
 
 /// What one server listed.
 #[derive(Debug)]
@@ -120,6 +62,7 @@ impl Desk {
         self.report(kind, &round, own && !self.face.composites.is_empty())?;
         let names = self.learn(kind, &round);
         self.tell_clashes(kind, &names)?;
+        self.tell_absent(kind, &round, &names);
         let mut items = if own { self.own_tools() } else { Vec::new() };
         for drawn in &round.drawn {
             items.extend(self.shown(kind, drawn, &names));
@@ -345,6 +288,17 @@ impl Desk {
         Ok(())
     }
 
+    /// Tells of what a virtual server selects and its server does not list.
+    fn tell_absent(&self, kind: Kind, round: &Round, names: &Names) {
+        for pick in self.face.picks(kind).unwrap_or_default() {
+            let there = !round.missing.contains(&pick.server);
+            if there && names.get(&pick.name).is_none() {
+                let (server, item) = (&pick.server, &pick.item);
+                tracing::warn!(%server, %item, "selected, but its server does not list it");
+            }
+        }
+    }
+
     /// What one server's part of a list looks like here.
     pub(super) fn shown(&self, kind: Kind, drawn: &Drawn, names: &Names) -> Vec<Bytes> {
         let server = &drawn.server.name;
@@ -381,47 +335,6 @@ pub(super) struct Start {
     pub(super) cursor: Option<String>,
 }
 
-/// One page of one server's list.
-#[derive(Debug)]
-struct Page {
-    items: Vec<Item>,
-    next: Option<String>,
-    ttl: u64,
-    private: bool,
-}
-
-impl Page {
-    /// Reads an answer. A server without this kind of list has an empty one.
-    fn of(kind: Kind, answer: Bytes) -> Result<Page, &'static str> {
-        let read: Answer<'_> = serde_json::from_slice(&answer).map_err(|_| "not an answer")?;
-        if let Some(error) = &read.error {
-            let none = Page { items: Vec::new(), next: None, ttl: u64::MAX, private: false };
-            return if error.code == -32601 { Ok(none) } else { Err("it answered with an error") };
-        }
-        let result = Members::of(read.result.ok_or("not an answer")?.get());
-        let list = result.get(kind.member()).ok_or("no list in its answer")?;
-        let list: Vec<&RawValue> = serde_json::from_str(list.get()).map_err(|_| "not a list")?;
-        let item = |raw: &&RawValue| {
-            let at = span(&answer, raw.get())?;
-            let key = Members::of(raw.get()).only(kind.key())?;
-            let inner = span(raw.get().as_bytes(), key.get())?;
-            let key = string(key).filter(|key| key.len() <= LONGEST_KEY)?;
-            Some(Item { raw: answer.slice(at.start..at.end), key: (*key).into(), span: inner })
-        };
-        let number = |name| result.get(name).and_then(|raw| raw.get().parse::<u64>().ok());
-        let private = result.get("cacheScope").and_then(string).as_deref() != Some("public");
-        Ok(Page {
-            items: list.iter().filter_map(item).collect(),
-            next: result.get("nextCursor").and_then(string).map(|cursor| cursor.into_owned()),
-            ttl: number("ttlMs").unwrap_or(0),
-            private,
-        })
-    }
-}
-
-/// Bytes of a name or URI at most: what is longer is in no list.
-const LONGEST_KEY: usize = 8 << 10;
-
 fn bad_cursor() -> Denied {
     Denied::new(StatusCode::OK, -32602, "bad_cursor", "the cursor is not one of this list's")
 }
@@ -431,36 +344,4 @@ pub(super) fn collision(kind: Kind, name: &str, one: &str, other: &str) -> Denie
     let word = kind.word();
     let message = format!("the {word} {name} is there twice: at {one} and at {other}");
     Denied::new(StatusCode::OK, -32602, "collision", message)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_page_keeps_each_items_bytes_and_knows_where_its_name_is() {
-        let item = r#"{"inputSchema":{"$anchor":"a" , "n":1.0}, "name" : "e\u0063ho"}"#;
-        let answer = format!(
-            r#"{{"jsonrpc":"2.0","id":1,"result":{{"tools":[{item}, 7],"ttlMs":5,"nextCursor":""}}}}"#
-        );
-        let page = Page::of(Kind::Tools, answer.into()).unwrap();
-        assert_eq!(page.items.len(), 1);
-        let first = &page.items[0];
-        assert_eq!(&first.raw[..], item.as_bytes());
-        assert_eq!(&*first.key, "echo");
-        assert_eq!(&first.raw[first.span.start..first.span.end], br#""e\u0063ho""#);
-        assert_eq!((page.next.as_deref(), page.ttl, page.private), (Some(""), 5, true));
-    }
-
-    #[test]
-    fn a_server_without_this_list_has_an_empty_one_and_rubbish_is_none() {
-        let none = br#"{"id":1,"error":{"code":-32601,"message":"no"}}"#;
-        assert!(Page::of(Kind::Prompts, Bytes::from_static(none)).unwrap().items.is_empty());
-        // A second name would reach the client as it is.
-        let twice = br#"{"result":{"tools":[{"name":"a","n\u0061me":"b__echo"}]}}"#;
-        assert!(Page::of(Kind::Tools, Bytes::from_static(twice)).unwrap().items.is_empty());
-        for bad in [&b"rubbish"[..], br#"{"id":1,"error":{"code":1}}"#, br#"{"result":{}}"#] {
-            assert!(Page::of(Kind::Prompts, Bytes::from_static(bad)).is_err());
-        }
-    }
 }

@@ -14,6 +14,7 @@ mod headers;
 mod listen;
 mod lists;
 mod names;
+mod page;
 mod resources;
 mod route;
 mod search;
@@ -46,7 +47,7 @@ use crate::snapshot::ServerSpec;
 
 pub use face::{ALL, Face, Faces};
 
-use lists::Kind;
+use page::Kind;
 use wire::Asked;
 
 /// What is remembered between messages, of all endpoints.
@@ -140,8 +141,8 @@ struct Desk {
 impl Desk {
     async fn one(&self, frame: Bytes, in_batch: bool) -> Reply {
         // read: what it is and where it wants to go; its content is the servers' pipelines' to see
-        let read = Parser::new(parse_limits(&self.cx.snapshot.config.limits))
-            .parse(&frame, |message| Head::of(message));
+        let read =
+            Parser::new(parse_limits(&self.cx.snapshot.config.limits)).parse(&frame, Head::of);
         let head = match read {
             Ok(head) => head,
             Err(e) => return self.pipeline.refuse_bytes(&self.cx, &frame, &Denied::of_parse(&e)),

@@ -8,7 +8,7 @@ use capture::Str;
 use sha2::{Digest, Sha256};
 
 use super::headers::Mirror;
-use super::lists::Kind;
+use super::page::Kind;
 use crate::snapshot::hex;
 
 /// How a name is made.
@@ -127,20 +127,26 @@ type Key = (Str, Kind, Option<Str>);
 /// The newest generation of each list, bounded: the oldest make room.
 #[derive(Debug, Default)]
 pub(super) struct Lists {
-    state: Mutex<(HashMap<Key, Arc<Names>>, VecDeque<Key>)>,
+    state: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    lists: HashMap<Key, Arc<Names>>,
+    order: VecDeque<Key>,
 }
 
 impl Lists {
     /// The names last listed.
     pub(super) fn get(&self, key: &Key) -> Option<Arc<Names>> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.0.get(key).cloned()
+        state.lists.get(key).cloned()
     }
 
     /// A new generation.
     pub(super) fn put(&self, key: Key, names: Arc<Names>, limit: usize) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let (lists, order) = &mut *state;
+        let Kept { lists, order } = &mut *state;
         if lists.insert(key.clone(), names).is_none() {
             order.push_back(key);
         }

@@ -7,8 +7,8 @@ use capture::Str;
 use futures::future::join;
 use serde_json::value::RawValue;
 
-use super::lists::{Item, Kind};
 use super::names::{Names, Target};
+use super::page::{Item, Kind};
 use super::wire::{Asked, Members, edit, quoted, replaced, span, string};
 use super::{Desk, Mirrored, map, unknown, uri};
 use crate::envelope::{Head, Reply};

@@ -4,8 +4,9 @@ use bytes::Bytes;
 use capture::Str;
 use serde_json::value::RawValue;
 
-use super::lists::{Kind, Start, collision};
+use super::lists::{Start, collision};
 use super::names::Target;
+use super::page::Kind;
 use super::wire::{Answer, Asked, Members, quoted, replaced, span, string};
 use super::{Desk, Mirrored, headers, map, selection, unknown};
 use crate::envelope::{Head, Reply};

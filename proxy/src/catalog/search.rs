@@ -8,7 +8,8 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::lists::{Kind, MISSING};
+use super::lists::MISSING;
+use super::page::Kind;
 use super::wire::{Asked, Members, Object, array, request, string};
 use super::{Desk, selection, unknown};
 use crate::envelope::{Head, Reply};

@@ -8,14 +8,19 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::face::{Face, Pick};
-use super::lists::{Item, Kind};
+use super::page::{Item, Kind};
 use super::wire::{Members, Object, quoted, replaced, span, string};
 use super::{Desk, uri};
 
 impl Face {
-    fn picks(&self, kind: Kind) -> Option<&[Pick]> {
+    /// What a virtual server selects of this kind.
+    pub(super) fn picks(&self, kind: Kind) -> Option<&[Pick]> {
         let selection = self.selection.as_ref()?;
-        Some(if kind == Kind::Tools { &selection.tools } else { &selection.prompts })
+        match kind {
+            Kind::Tools => Some(&selection.tools),
+            Kind::Prompts => Some(&selection.prompts),
+            Kind::Resources | Kind::Templates => None,
+        }
     }
 
     /// The pick that is called so here.

@@ -85,7 +85,7 @@ impl Desk {
         let spoken = |version: &&str| {
             era::REVISIONS.contains(version) && !era::is_modern(version.as_bytes())
         };
-        let newest = era::REVISIONS.iter().copied().find(|version| spoken(&version));
+        let newest = era::REVISIONS.iter().copied().find(|version| spoken(version));
         let asked = head.handshake_version.as_deref().filter(spoken).or(newest);
         // No newer one than each of them speaks. Revisions are dates: their order is the text's.
         let theirs = all.said.iter().filter_map(|(_, said)| said.version.as_deref());

@@ -73,10 +73,10 @@ fn fits(parts: &[(&str, Option<&str>)], uri: &str) -> bool {
 fn spread(places: &mut [bool], bytes: &[u8], expression: &str) {
     let plain = !expression.starts_with(['+', '#', '.', '/', ';', '?', '&']);
     let mut open = false;
-    for at in 0..places.len() {
-        let here = places[at];
+    for (at, place) in places.iter_mut().enumerate() {
+        let here = *place;
         // A plain expression takes at least one byte, the others may be empty.
-        places[at] = open || (here && !plain);
+        *place = open || (here && !plain);
         open |= here;
         if plain && bytes.get(at) == Some(&b'/') {
             open = false;
