@@ -7,8 +7,8 @@
 
 mod bridge_to_modern;
 mod capture;
-mod certs;
 mod catalog;
+mod certs;
 mod face;
 mod http3;
 mod http3_client;

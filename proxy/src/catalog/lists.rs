@@ -12,7 +12,7 @@ use http::StatusCode;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 
-use super::cursor::Position;
+use super::cursor::{self, Position};
 use super::names::{Names, Target};
 use super::page::{Item, Kind, Page};
 use super::wire::{Asked, Object, array, request, string};
@@ -20,6 +20,7 @@ use super::{Desk, Mirrored, headers};
 use crate::config::{OnCollision, OnFailure};
 use crate::envelope::{Head, Reply};
 use crate::policy::{Denied, UNREACHABLE};
+use crate::session::seal::bind;
 use crate::snapshot::ServerSpec;
 
 /// What one server listed.
@@ -98,7 +99,7 @@ impl Desk {
             return Ok(self.everywhere());
         };
         let cursor = string(cursor).ok_or_else(bad_cursor)?;
-        let position = self.pipeline.catalog.seal.open(&self.owner(kind), &cursor);
+        let position = cursor::open(&self.cx.snapshot.sealer, &self.owner(kind), &cursor);
         let position = position.filter(|p| p.generation == self.face.generation);
         let mut from = Vec::new();
         for (server, cursor) in position.ok_or_else(bad_cursor)?.left {
@@ -115,9 +116,10 @@ impl Desk {
     }
 
     /// Whose cursor it is: nobody else can use it, for nothing else.
-    fn owner(&self, kind: Kind) -> String {
+    fn owner(&self, kind: Kind) -> Vec<u8> {
         let principal = self.cx.principal.as_deref().unwrap_or_default();
-        format!("{}\0{}\0{principal}", self.face.spec.name, kind.method())
+        let parts = ["cursor", principal, &self.face.spec.name, kind.method()];
+        bind(&parts.map(str::as_bytes))
     }
 
     /// The cursor for what is left; a rest that no cursor can hold is told.
@@ -130,7 +132,7 @@ impl Desk {
         if position.left.is_empty() {
             return None;
         }
-        let cursor = self.pipeline.catalog.seal.close(&self.owner(kind), &position);
+        let cursor = cursor::close(&self.cx.snapshot.sealer, &self.owner(kind), &position);
         if cursor.is_none() {
             tracing::warn!(list = kind.method(), "the rest is left out: its cursor is too long");
         }

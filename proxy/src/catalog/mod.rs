@@ -54,7 +54,6 @@ use wire::Asked;
 #[derive(Debug, Default)]
 pub struct Catalog {
     lists: names::Lists,
-    seal: cursor::Seal,
     calls: Mutex<Calls>,
     counter: AtomicU64,
 }
