@@ -13,6 +13,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 mod bridge;
+mod catalog;
 mod check;
 mod legacy;
 mod packs;
@@ -31,6 +32,9 @@ mod units;
 pub use inspect::Preset;
 
 pub use bridge::Bridge;
+pub use catalog::{
+    Catalog, Composite, OnCollision, OnFailure, OnStepError, Prefix, Step, Virtual, When,
+};
 pub use check::{Problem, problems};
 pub use legacy::Legacy;
 pub use packs::{Packs, Trusted};
@@ -78,6 +82,8 @@ pub struct Config {
     pub sessions: Sessions,
     /// Servers beside these, in a folder.
     pub registry: Registry,
+    /// How several servers look like one, and endpoints and tools made of their parts.
+    pub catalog: Catalog,
     /// What is looked for in messages, and what is done about it.
     pub inspect: Inspect,
     /// Whether servers may change what they offer.
@@ -324,6 +330,7 @@ impl Default for Config {
             servers: BTreeMap::new(),
             sessions: Sessions::default(),
             registry: Registry::default(),
+            catalog: Catalog::default(),
             inspect: Inspect::default(),
             pins: Pins::default(),
             capture: Capture::default(),

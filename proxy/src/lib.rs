@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod audit;
 mod batch;
+pub mod catalog;
 pub mod child;
 pub mod cli;
 pub mod clients;

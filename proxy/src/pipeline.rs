@@ -13,6 +13,7 @@ use inspect::{Action, Direction};
 
 use crate::audit::{Audit, Leg, Timing};
 use crate::batch::join_replies;
+use crate::catalog::{self, Catalog};
 use crate::config::Config;
 use crate::envelope::{Context, Head, McpHeaders, Reply, Transport, clipped};
 use crate::pins::{Neighbours, Pins};
@@ -45,6 +46,8 @@ pub struct Pipeline {
     pub schemas: OutputSchemas,
     /// What servers offer, and whether it is what it was.
     pub pins: Pins,
+    /// What is remembered for endpoints of many servers.
+    pub(crate) catalog: Catalog,
 }
 
 impl std::fmt::Debug for Pipeline {
@@ -67,6 +70,7 @@ impl Pipeline {
             fronts: Fronts::default(),
             places: Places::new(limits),
             schemas: OutputSchemas::default(),
+            catalog: Catalog::default(),
             snapshot: ArcSwap::new(snapshot),
             upstreams,
             audit,
@@ -87,6 +91,10 @@ impl Pipeline {
 
     /// Takes what a client sent, one message or a batch, and gives what goes back.
     pub async fn handle(self: Arc<Self>, cx: Arc<Context>, frame: Bytes) -> Reply {
+        // many: what is for several servers comes back here, once for each
+        if let Some(face) = cx.snapshot.faces.get(&cx.server.name).cloned() {
+            return catalog::handle(self, cx, face, frame).await;
+        }
         let limits = look::parse_limits(&cx.snapshot.config.limits);
         match split_batch(&frame, &limits, cx.snapshot.config.limits.batch) {
             Ok(None) => self.one(cx, frame, false).await,
@@ -196,6 +204,9 @@ impl Pipeline {
 
     /// Opens the stream of what the server sends unasked.
     pub async fn listen(self: Arc<Self>, cx: Arc<Context>) -> Reply {
+        if let Some(face) = cx.snapshot.faces.get(&cx.server.name).cloned() {
+            return catalog::listen(self, cx, face).await;
+        }
         match self.upstream(&cx).listen(&cx).await {
             Ok(mut reply) => {
                 tell_lost(&cx, &mut reply);
@@ -212,6 +223,9 @@ impl Pipeline {
 
     /// Ends a client's session.
     pub async fn close(self: Arc<Self>, cx: Arc<Context>) -> Reply {
+        if let Some(face) = cx.snapshot.faces.get(&cx.server.name).cloned() {
+            return catalog::close(self, cx, face).await;
+        }
         match self.upstream(&cx).close(&cx).await {
             Ok(reply) => {
                 let status = reply.status.map_or(200, |s| relay::client_status(s).as_u16());

@@ -107,10 +107,12 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let gateway = Gateway::start(config).await?;
     gateway.pipeline.snapshot().announce();
     fronts::announce(&gateway.pipeline.snapshot());
-    let one = gateway.pipeline.snapshot().servers.len() == 1;
-    for name in gateway.pipeline.snapshot().servers.keys() {
-        let path = if one { "/mcp".to_owned() } else { format!("/mcp/{name}") };
-        eprintln!("listening on {scheme}://{}{path}", gateway.address);
+    let snapshot = gateway.pipeline.snapshot();
+    eprintln!("listening on {scheme}://{}/mcp", gateway.address);
+    if snapshot.servers.len() > 1 || snapshot.faces.names().next().is_some() {
+        for name in snapshot.servers.keys().chain(snapshot.faces.names()) {
+            eprintln!("listening on {scheme}://{}/mcp/{name}", gateway.address);
+        }
     }
     if let Some(admin) = gateway.admin {
         eprintln!("health and metrics on http://{admin}");

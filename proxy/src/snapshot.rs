@@ -16,6 +16,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
+use crate::catalog::Faces;
 use crate::config::{
     Address, Auth, CertKey, Config, Key, Problem, Secret, Server, ServerEra, ServerTransport,
     problems,
@@ -41,6 +42,8 @@ pub struct Snapshot {
     pub config_digest: Arc<str>,
     /// The servers, by name.
     pub servers: BTreeMap<Arc<str>, Arc<ServerSpec>>,
+    /// The endpoints that stand for several of them.
+    pub faces: Faces,
     /// The keys that open the gateway; `None` when it asks for none.
     pub keys: Option<Keys>,
     /// Seals what clients keep for the gateway.
@@ -194,6 +197,7 @@ impl Snapshot {
             config_digest: digest(&config_json),
             rules: Arc::new(rules),
             policy,
+            faces: Faces::build(&config, &servers),
             servers,
             keys,
             sealer: Arc::new(sealer),
@@ -207,6 +211,7 @@ impl Snapshot {
     /// Resolves a configuration for one child process; its servers are not used.
     pub fn for_child(mut config: Config, child: Arc<ServerSpec>) -> Result<Self, Vec<Located>> {
         config.servers.clear();
+        config.catalog = Default::default();
         let mut snapshot = Self::build(config)?;
         snapshot.servers.insert(child.name.clone(), child);
         Ok(snapshot)

@@ -8,6 +8,7 @@
 mod bridge_to_legacy;
 mod bridge_to_modern;
 mod capture;
+mod catalog;
 mod certs;
 mod face;
 mod http3;

@@ -55,6 +55,7 @@ pub fn problems(config: &Config) -> Vec<Problem> {
     for (field, problem) in config.sessions.problems() {
         found.add(format!("/sessions/{field}"), problem);
     }
+    found.0.extend(super::catalog::problems(config));
     found.inspect(&config.inspect);
     found.pins(&config.pins);
     found.capture(&config.capture);

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection::{Connection, Held, hold, pump};
 use super::sse::{self, Cut};
 use super::{legacy_sse, ws};
+use crate::catalog::ALL;
 use crate::envelope::{Body, Context, McpHeaders, Reply, Transport};
 use crate::era;
 use crate::pipeline::Pipeline;
@@ -270,18 +271,25 @@ struct Refused {
     cx: Context,
 }
 
-/// `/mcp` is the only server, `/mcp/NAME` the server of that name.
+/// `/mcp` is all servers, or the only one; `/mcp/NAME` the server or virtual server of that name.
 fn route(snapshot: &Snapshot, path: &str) -> Option<Arc<ServerSpec>> {
-    let servers = &snapshot.servers;
+    let (servers, faces) = (&snapshot.servers, &snapshot.faces);
     let found = match path.trim_end_matches('/') {
-        "/mcp" if servers.len() == 1 => servers.values().next(),
-        path => path.strip_prefix("/mcp/").and_then(|name| servers.get(name)),
+        "/mcp" => match faces.get(ALL) {
+            Some(face) => Some(&face.spec),
+            None => servers.values().next().filter(|_| servers.len() == 1),
+        },
+        path => path
+            .strip_prefix("/mcp/")
+            .filter(|name| *name != ALL)
+            .and_then(|name| servers.get(name).or_else(|| faces.get(name).map(|face| &face.spec))),
     };
     found.cloned()
 }
 
 fn nowhere(snapshot: &Snapshot) -> Denied {
-    let names: Vec<&str> = snapshot.servers.keys().map(|name| &**name).collect();
+    let names = snapshot.servers.keys().chain(snapshot.faces.names());
+    let names: Vec<&str> = names.map(|name| &**name).collect();
     let message = format!("no server here; there are /mcp/{}", names.join(", /mcp/"));
     Denied::new(StatusCode::NOT_FOUND, NOT_FOUND, "not_found", message)
 }

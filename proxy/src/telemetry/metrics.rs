@@ -51,6 +51,12 @@ struct ServerLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LeftOutLabels {
+    server: Arc<str>,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
     reason: &'static str,
 }
@@ -113,6 +119,7 @@ pub struct Metrics {
     upstream: Labelled<ServerLabel, Histogram, Buckets>,
     denied: Labelled<ReasonLabel, Counter>,
     era_changes: Labelled<EraLabels, Counter>,
+    left_out: Labelled<LeftOutLabels, Counter>,
     inflight: Gauge,
     streams: Gauge,
     connections: Gauge,
@@ -145,6 +152,7 @@ impl Metrics {
             upstream: Labelled::new_with_constructor(UPSTREAM),
             denied: Labelled::default(),
             era_changes: Labelled::default(),
+            left_out: Labelled::default(),
             inflight: Gauge::default(),
             streams: Gauge::default(),
             connections: Gauge::default(),
@@ -168,6 +176,7 @@ impl Metrics {
         self.register("wiregate_upstream_seconds", self.upstream.clone());
         self.register("wiregate_denied_total", self.denied.clone());
         self.register("wiregate_era_changes_total", self.era_changes.clone());
+        self.register("wiregate_catalog_left_out_total", self.left_out.clone());
         self.register("wiregate_inflight_requests", self.inflight.clone());
         self.register("wiregate_open_streams", self.streams.clone());
         self.register("wiregate_connections", self.connections.clone());
@@ -223,6 +232,13 @@ impl Metrics {
     /// The gateway's own work on one message.
     pub fn processing(&self, direction: &'static str, took: Duration) {
         self.processing.get_or_create(&DirectionLabel { direction }).observe(took.as_secs_f64());
+    }
+
+    /// A part of a merged list that is not in it: `missing` (its server failed or was too slow) or
+    /// `collision` (another server has the name too).
+    pub fn left_out(&self, server: &str, reason: &'static str) {
+        let labels = LeftOutLabels { server: self.server_label(server), reason };
+        self.left_out.get_or_create(&labels).inc();
     }
 
     /// From sending a request to the head of the server's response.
