@@ -3,12 +3,15 @@
 mod bound;
 mod check;
 mod error;
+mod pattern;
 mod resolve;
 mod ruleset;
 mod sets;
 
 pub(crate) use bound::WIDEST;
 pub use error::{Code, CompileError, CompileErrors};
+#[cfg(test)]
+pub(crate) use pattern::Pattern;
 pub(crate) use resolve::{Allow, Gate};
 pub(crate) use ruleset::{Role, Trigger, hex};
 pub use ruleset::{Rule, RuleIx, RuleSet};

@@ -1,5 +1,6 @@
 //! The compiled rule set.
 
+use super::pattern::Pattern;
 use super::resolve::{Allow, Gate};
 use crate::anchor::{self, Anchors};
 use crate::filter::Filter;
@@ -7,12 +8,12 @@ use crate::rule::{Action, Class, Confidence, Docs, RuleDef, Severity, Tests, Vie
 use crate::set::SetDef;
 use crate::surface::SurfaceSet;
 use crate::validate::Validator;
-use aho_corasick::AhoCorasick;
-use regex::bytes::Regex;
+use aho_corasick::{AhoCorasick, AhoCorasickBuilder};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::OnceLock;
 
 /// A rule's place in its [`RuleSet`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -78,12 +79,12 @@ pub struct Rule {
     pub(crate) def: RuleDef,
     pub(crate) surfaces: SurfaceSet,
     pub(crate) views: ViewSet,
-    pub(crate) regex: Regex,
+    pub(crate) pattern: Pattern,
     /// Which capture group is the secret.
     pub(crate) secret: Option<usize>,
-    pub(crate) key: Option<Regex>,
-    /// All its keywords, ASCII case aside.
-    pub(crate) keywords: Option<AhoCorasick>,
+    pub(crate) key: Option<Pattern>,
+    /// All its keywords, ASCII case aside, once they are asked for; `None` when they are too many.
+    pub(crate) keywords: OnceLock<Option<AhoCorasick>>,
     pub(crate) validator: Option<Validator>,
     pub(crate) allow: Vec<Allow>,
     pub(crate) trigger: Trigger,
@@ -91,6 +92,16 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// Whether one of its keywords stands in a text.
+    pub(crate) fn has_keyword(&self, text: &[u8]) -> bool {
+        let build = || {
+            let mut builder = AhoCorasickBuilder::new();
+            builder.ascii_case_insensitive(true).build(&self.def.keywords).ok()
+        };
+        // too many were refused before
+        let keywords = self.keywords.get_or_init(build);
+        keywords.as_ref().is_none_or(|words| words.is_match(text))
+    }
     /// Its stable name.
     #[must_use]
     pub fn id(&self) -> &str {
