@@ -50,9 +50,14 @@ impl Pattern {
         Self { prefilter: true, ..self }
     }
 
+    /// Its syntax tree, which is not kept.
+    pub(super) fn hir(&self) -> Option<Hir> {
+        parser(self.unicode).parse(&self.text).ok()
+    }
+
     /// The regex, built if this is the first time.
     fn regex(&self) -> Option<&Regex> {
-        let first = || build(&parser(self.unicode).parse(&self.text).ok()?, self.prefilter).ok();
+        let first = || build(&self.hir()?, self.prefilter).ok();
         self.built.get_or_init(first).as_ref()
     }
 

@@ -117,6 +117,7 @@ pub(super) fn resolve(
         validator,
         allow,
         trigger,
+        rounds: OnceLock::new(),
     })
 }
 

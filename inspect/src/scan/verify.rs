@@ -85,10 +85,8 @@ impl Pass<'_, '_, '_> {
         // Not opened by a literal of its own: dense digits or a rare byte narrow the part, where there are any.
         match (gate.digits, gate.max_len, gate.byte) {
             (2.., Some(max), _) => {
-                let mut places = std::mem::take(&mut self.memory.digits);
-                if !matches!(rule.trigger, Trigger::Always) {
-                    regions::digits(piece.text, &mut places);
-                }
+                self.digits(piece);
+                let places = std::mem::take(&mut self.memory.digits);
                 for (from, to) in regions::dense(&places, gate.digits, max) {
                     self.search(piece, ix, from, to.min(piece.text.len()));
                 }
