@@ -35,6 +35,8 @@ fn has(set: &ByteSet, byte: u8) -> bool {
 #[derive(Clone, Debug)]
 struct Side {
     start: u64,
+    /// The bytes of all positions that may come first: most literals end here.
+    first: ByteSet,
     positions: Vec<Position>,
 }
 
@@ -49,22 +51,16 @@ struct Position {
 impl Rounds {
     /// Of a pattern with these groups of literals.
     pub(crate) fn of(root: &Hir, groups: &[Group]) -> Self {
-        let mut known = HashMap::new();
-        let mut sets = Vec::new();
+        let mut sets = Sets::default();
         let mut side = |path: &Path, back: bool| {
-            Unrolled { root, back, leaves: Vec::new(), side: Vec::new() }.unroll(path, &mut |set| {
-                *known.entry(set).or_insert_with(|| {
-                    sets.push(set);
-                    u32::try_from(sets.len() - 1).unwrap_or(u32::MAX)
-                })
-            })
+            Unrolled { root, back, leaves: Vec::new(), side: Vec::new() }.unroll(path, &mut sets)
         };
         let of = |group: &Group| {
             let (first, last) = group.spot.as_ref()?;
             Some((side(first, true), side(last, false)))
         };
         let sides = groups.iter().map(of).collect();
-        Self { sets, sides }
+        Self { sets: sets.all, sides }
     }
 
     /// Whether a literal of a group that stands at `start..end` may belong to a match.
@@ -83,6 +79,9 @@ impl Side {
             if now & OPEN != 0 {
                 return true;
             }
+            if seen == 0 && !has(&self.first, *byte) {
+                return false;
+            }
             let mut next = 0;
             while let Some(position) = self.positions.get(now.trailing_zeros() as usize) {
                 now &= now - 1;
@@ -98,6 +97,23 @@ impl Side {
         }
         // at the text's end the match has to be over
         now & OPEN != 0 || seen == LOOK
+    }
+}
+
+/// The sets of a pattern, each once.
+#[derive(Default)]
+struct Sets {
+    all: Vec<ByteSet>,
+    known: HashMap<ByteSet, u32>,
+}
+
+impl Sets {
+    fn number(&mut self, set: ByteSet) -> u32 {
+        let next = u32::try_from(self.all.len()).unwrap_or(u32::MAX);
+        *self.known.entry(set).or_insert_with(|| {
+            self.all.push(set);
+            next
+        })
     }
 }
 
@@ -120,31 +136,30 @@ struct Unrolled<'h> {
 
 impl Unrolled<'_> {
     /// All that may come after the part at `path`.
-    fn unroll(mut self, path: &Path, set_of: &mut dyn FnMut(ByteSet) -> u32) -> Side {
+    fn unroll(mut self, path: &Path, sets: &mut Sets) -> Side {
         let mut next = Vec::new();
         let over = self.after(path, &mut next);
-        let start = self.reach(&next, over, 0, set_of);
+        let start = self.reach(&next, over, 0, sets);
         let mut done = 0;
         while let Some((leaf, position, depth)) = self.leaves.get(done).cloned() {
             done += 1;
             next.clear();
             let over = self.follow(&leaf, &mut next);
-            let reached = self.reach(&next, over, depth + 1, set_of);
+            let reached = self.reach(&next, over, depth + 1, sets);
             if let Some(position) = self.side.get_mut(position) {
                 position.next = reached;
             }
         }
-        Side { start, positions: self.side }
+        let mut first = [0; 4];
+        let firsts = self.side.iter().enumerate().filter(|(at, _)| start >> at & 1 == 1);
+        for position in firsts.filter_map(|(_, position)| sets.all.get(position.set as usize)) {
+            first.iter_mut().zip(position).for_each(|(first, bits)| *first |= bits);
+        }
+        Side { start, first, positions: self.side }
     }
 
     /// The bits of what comes next; positions not met before are given one.
-    fn reach(
-        &mut self,
-        next: &[Leaf],
-        over: bool,
-        depth: usize,
-        set_of: &mut dyn FnMut(ByteSet) -> u32,
-    ) -> u64 {
+    fn reach(&mut self, next: &[Leaf], over: bool, depth: usize, sets: &mut Sets) -> u64 {
         if over || depth >= LOOK {
             return OPEN;
         }
@@ -162,7 +177,7 @@ impl Unrolled<'_> {
             for leaf in new {
                 bits |= 1 << self.side.len();
                 self.leaves.push((leaf.clone(), self.side.len(), depth));
-                self.side.push(Position { set: set_of(self.bytes(leaf)), next: OPEN });
+                self.side.push(Position { set: sets.number(self.bytes(leaf)), next: OPEN });
             }
             return bits;
         }
@@ -175,7 +190,7 @@ impl Unrolled<'_> {
             any
         });
         bits |= 1 << self.side.len();
-        self.side.push(Position { set: set_of(any), next: OPEN });
+        self.side.push(Position { set: sets.number(any), next: OPEN });
         bits
     }
 
