@@ -169,9 +169,8 @@ fn best_run(pieces: &[Piece], mut least: f64) -> Option<(f64, Vec<Vec<u8>>, &Pat
     let mut set: Vec<Vec<u8>> = vec![Vec::new()];
     for piece in pieces {
         let Piece::Spelt(next, path) = piece else { return best };
-        match product(&set, next) {
-            Some(longer) => set = longer,
-            None => return best,
+        if !grow(&mut set, next) {
+            return best;
         }
         let shortest = set.iter().map(Vec::len).min().unwrap_or(0);
         if shortest >= MIN_LEN {
@@ -186,6 +185,22 @@ fn best_run(pieces: &[Piece], mut least: f64) -> Option<(f64, Vec<Vec<u8>>, &Pat
         }
     }
     best
+}
+
+/// Multiplies a set by what follows it; false, and as it was, when they would be too many.
+fn grow(set: &mut Vec<Vec<u8>>, next: &[Vec<u8>]) -> bool {
+    if let [one] = next {
+        // the letters of a word, most often
+        set.iter_mut().for_each(|literal| literal.extend_from_slice(one));
+        set.sort_unstable();
+        set.dedup();
+        return true;
+    }
+    match product(set, next) {
+        Some(longer) => *set = longer,
+        None => return false,
+    }
+    true
 }
 
 fn product(left: &[Vec<u8>], right: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {

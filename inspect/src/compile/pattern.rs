@@ -4,10 +4,14 @@
 //! That building will not fail is told from the syntax tree, by more memory than the automaton can take. A pattern for
 //! which that says nothing is built at once.
 
+use super::bound::bounded;
 use regex_automata::meta::{BuildError, Config, Regex};
 use regex_automata::{Anchored, Input};
+use regex_syntax::ast;
+use regex_syntax::hir::translate::TranslatorBuilder;
 use regex_syntax::hir::{Class, Hir, HirKind};
 use regex_syntax::utf8::Utf8Sequences;
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::OnceLock;
 
@@ -96,9 +100,28 @@ impl Pattern {
     }
 }
 
-/// What reads a pattern.
-pub(super) fn parser(unicode: bool) -> regex_syntax::Parser {
+/// What reads a pattern that was read before.
+fn parser(unicode: bool) -> regex_syntax::Parser {
     regex_syntax::ParserBuilder::new().unicode(unicode).utf8(false).nest_limit(NESTING).build()
+}
+
+/// Reads a pattern; where `bounds` says so, with its white space bounded, as which it is given back.
+pub(super) fn read(
+    text: &str,
+    unicode: bool,
+    bounds: bool,
+) -> Result<(Hir, Cow<'_, str>), regex_syntax::Error> {
+    let reader = || ast::parse::ParserBuilder::new().nest_limit(NESTING).build();
+    let mut translator = TranslatorBuilder::new().unicode(unicode).utf8(false).build();
+    let ast = reader().parse(text)?;
+    if let Some(narrow) = bounds.then(|| bounded(&ast, text, unicode)).flatten()
+        && let Ok(ast) = reader().parse(&narrow)
+        && let Ok(hir) = translator.translate(&narrow, &ast)
+    {
+        return Ok((hir, Cow::Owned(narrow)));
+    }
+    // what cannot be translated is told as it was written
+    Ok((translator.translate(text, &ast)?, Cow::Borrowed(text)))
 }
 
 fn build(hir: &Hir, prefilter: bool) -> Result<Regex, BuildError> {

@@ -1,6 +1,5 @@
 //! One rule as written → one rule resolved: every field checked, the regex compiled, anchors derived.
 
-use super::bound::bounded;
 use super::pattern::{self, Pattern, REGEX_SIZE};
 use super::ruleset::{Rule, Trigger, ViewSet};
 use super::{Code, CompileError, Origin};
@@ -9,7 +8,6 @@ use crate::rule::{AllowDef, AllowTarget, RuleDef};
 use crate::surface::SurfaceSet;
 use crate::validate::Validator;
 use regex_syntax::hir::{Hir, HirKind};
-use std::borrow::Cow;
 use std::sync::OnceLock;
 
 /// Characters of a pattern as written.
@@ -240,9 +238,8 @@ fn compile_regex(
     if text.len() > PATTERN_LEN {
         return tell(Code::TooLarge, format!("longer than {PATTERN_LEN} bytes"));
     }
-    let mut parser = pattern::parser(unicode);
-    let hir = match parser.parse(text) {
-        Ok(hir) => hir,
+    let (hir, narrowed) = match pattern::read(text, unicode, field == "/pattern") {
+        Ok(read) => read,
         Err(regex_syntax::Error::Parse(error)) => {
             let column = error.span().start.offset + 1;
             return tell(Code::BadRegex, format!("{}, at character {column}", error.kind()));
@@ -261,10 +258,7 @@ fn compile_regex(
             "the byte 0xFF separates texts; end the class at \\xFE".to_owned(),
         );
     }
-    let narrowed = if field == "/pattern" { bounded(text, unicode) } else { None };
-    let narrowed = narrowed.and_then(|text| Some((parser.parse(&text).ok()?, Cow::Owned(text))));
-    let (hir, text) = narrowed.unwrap_or((hir, Cow::Borrowed(text)));
-    match Pattern::new(&text, unicode, &hir) {
+    match Pattern::new(&narrowed, unicode, &hir) {
         Ok(pattern) => Some((pattern, hir)),
         Err(error) if error.size_limit().is_some() => {
             tell(Code::TooLarge, format!("the compiled regex is larger than {REGEX_SIZE} bytes"))
