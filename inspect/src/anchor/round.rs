@@ -11,9 +11,11 @@ use regex_syntax::hir::{Class, Hir, HirKind};
 use std::collections::HashMap;
 
 /// Bytes looked at on each side of a literal.
-const LOOK: usize = 24;
+const LOOK: usize = 16;
 /// Positions of one side that are told apart; what goes beyond is put together by its first byte.
 const MAX_POSITIONS: usize = 40;
+/// A part that repeats and takes more bytes than these is a gap: hardly any text ends a look there.
+const GAP: u32 = 80;
 /// The bit that says that the match may be over, or that nothing more is known.
 const OPEN: u64 = 1 << 63;
 
@@ -145,7 +147,9 @@ impl Unrolled<'_> {
             done += 1;
             next.clear();
             let over = self.follow(&leaf, &mut next);
-            let reached = self.reach(&next, over, depth + 1, sets);
+            let wide = self.bytes(&leaf).iter().map(|bits| bits.count_ones()).sum::<u32>() > GAP;
+            let is_gap = wide && next.contains(&leaf);
+            let reached = self.reach(&next, over || is_gap, depth + 1, sets);
             if let Some(position) = self.side.get_mut(position) {
                 position.next = reached;
             }
