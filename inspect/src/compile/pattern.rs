@@ -41,7 +41,7 @@ impl std::fmt::Debug for Pattern {
 
 impl Pattern {
     /// A pattern and its syntax tree; an error when its automaton would be too large.
-    pub(super) fn new(text: &str, unicode: bool, hir: &Hir) -> Result<Self, BuildError> {
+    pub(super) fn new(text: &str, unicode: bool, hir: &Hir) -> Result<Self, Box<BuildError>> {
         let built = OnceLock::new();
         if size(hir) > REGEX_SIZE {
             let _ = built.set(Some(build(hir, false)?));
@@ -110,10 +110,10 @@ pub(super) fn read(
     text: &str,
     unicode: bool,
     bounds: bool,
-) -> Result<(Hir, Cow<'_, str>), regex_syntax::Error> {
+) -> Result<(Hir, Cow<'_, str>), Box<regex_syntax::Error>> {
     let reader = || ast::parse::ParserBuilder::new().nest_limit(NESTING).build();
     let mut translator = TranslatorBuilder::new().unicode(unicode).utf8(false).build();
-    let ast = reader().parse(text)?;
+    let ast = reader().parse(text).map_err(|error| Box::new(error.into()))?;
     if let Some(narrow) = bounds.then(|| bounded(&ast, text, unicode)).flatten()
         && let Ok(ast) = reader().parse(&narrow)
         && let Ok(hir) = translator.translate(&narrow, &ast)
@@ -121,16 +121,17 @@ pub(super) fn read(
         return Ok((hir, Cow::Owned(narrow)));
     }
     // what cannot be translated is told as it was written
-    Ok((translator.translate(text, &ast)?, Cow::Borrowed(text)))
+    let hir = translator.translate(text, &ast).map_err(|error| Box::new(error.into()))?;
+    Ok((hir, Cow::Borrowed(text)))
 }
 
-fn build(hir: &Hir, prefilter: bool) -> Result<Regex, BuildError> {
+fn build(hir: &Hir, prefilter: bool) -> Result<Regex, Box<BuildError>> {
     let config = Config::new()
         .utf8_empty(false)
         .nfa_size_limit(Some(REGEX_SIZE))
         .onepass(false)
         .auto_prefilter(prefilter);
-    Regex::builder().configure(config).build_from_hir(hir)
+    Regex::builder().configure(config).build_from_hir(hir).map_err(Box::new)
 }
 
 /// Which group of a pattern has this name.

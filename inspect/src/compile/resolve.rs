@@ -240,16 +240,18 @@ fn compile_regex(
     }
     let (hir, narrowed) = match pattern::read(text, unicode, field == "/pattern") {
         Ok(read) => read,
-        Err(regex_syntax::Error::Parse(error)) => {
-            let column = error.span().start.offset + 1;
-            return tell(Code::BadRegex, format!("{}, at character {column}", error.kind()));
+        Err(error) => {
+            let (kind, span) = match &*error {
+                regex_syntax::Error::Parse(error) => (error.kind().to_string(), error.span()),
+                regex_syntax::Error::Translate(error) => {
+                    let hint = if unicode { "" } else { " (without `unicode: true`)" };
+                    (format!("{}{hint}", error.kind()), error.span())
+                }
+                _ => return tell(Code::BadRegex, "the regex cannot be read".to_owned()),
+            };
+            let column = span.start.offset + 1;
+            return tell(Code::BadRegex, format!("{kind}, at character {column}"));
         }
-        Err(regex_syntax::Error::Translate(error)) => {
-            let column = error.span().start.offset + 1;
-            let hint = if unicode { "" } else { " (without `unicode: true`)" };
-            return tell(Code::BadRegex, format!("{}{hint}, at character {column}", error.kind()));
-        }
-        Err(_) => return tell(Code::BadRegex, "the regex cannot be read".to_owned()),
     };
     let lower = text.to_ascii_lowercase();
     if !unicode && (lower.contains("\\xff") || lower.contains("\\x{ff}")) {
