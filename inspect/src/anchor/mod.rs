@@ -8,7 +8,7 @@ mod rarity;
 mod round;
 
 pub(crate) use rarity::commonness;
-use rarity::{frequency, set_cost};
+use rarity::{LEAST_COST, frequency, set_cost};
 use regex_syntax::hir::{Class, Hir, HirKind, Repetition};
 pub(crate) use round::Rounds;
 use smallvec::SmallVec;
@@ -169,6 +169,10 @@ fn best_run(pieces: &[Piece], mut least: f64) -> Option<(f64, Vec<Vec<u8>>, &Pat
     let mut set: Vec<Vec<u8>> = vec![Vec::new()];
     for piece in pieces {
         let Piece::Spelt(next, path) = piece else { return best };
+        // sets only grow, and so does what they cost at least
+        if set.len().max(next.len()) as f64 * LEAST_COST > least {
+            return best;
+        }
         if !grow(&mut set, next) {
             return best;
         }

@@ -10,12 +10,14 @@ const SPACE: char = '\u{2423}';
 /// Less often than all that are listed: once in 2^16 bytes.
 const UNLISTED: f64 = 1.0 / 65_536.0;
 
+/// What any literal costs, since it makes the filter larger.
+pub(super) const LEAST_COST: f64 = 1e-6;
+
 /// Expected occurrences of any literal of a set, per byte of ordinary traffic; not summed up further once above `least`.
 pub(super) fn set_cost<'l>(literals: impl Iterator<Item = &'l [u8]>, least: f64) -> f64 {
     let mut sum = 0.0;
     for literal in literals {
-        // every literal also makes the filter larger: a little for each
-        sum += commonness(literal) + 1e-6;
+        sum += commonness(literal) + LEAST_COST;
         if sum > least {
             break;
         }

@@ -2,7 +2,7 @@
 //! a text of theirs, and building is what costs time and memory.
 //!
 //! That building will not fail is told from the syntax tree, by more memory than the automaton can take. A pattern for
-//! which that says nothing is built at once.
+//! which that says nothing is built, and thrown away.
 
 use super::bound::bounded;
 use regex_automata::meta::{BuildError, Config, Regex};
@@ -20,7 +20,7 @@ pub(super) const REGEX_SIZE: usize = 2 * 1024 * 1024;
 /// How deep a pattern may be nested.
 const NESTING: u32 = 100;
 /// More than a state of an automaton takes.
-const STATE: usize = 64;
+const STATE: usize = 40;
 
 /// One regex of a rule.
 #[derive(Clone)]
@@ -42,11 +42,10 @@ impl std::fmt::Debug for Pattern {
 impl Pattern {
     /// A pattern and its syntax tree; an error when its automaton would be too large.
     pub(super) fn new(text: &str, unicode: bool, hir: &Hir) -> Result<Self, Box<BuildError>> {
-        let built = OnceLock::new();
         if size(hir) > REGEX_SIZE {
-            let _ = built.set(Some(build(hir, false)?));
+            build(hir, false)?;
         }
-        Ok(Self { text: text.into(), unicode, prefilter: false, built })
+        Ok(Self { text: text.into(), unicode, prefilter: false, built: OnceLock::new() })
     }
 
     /// The same, for searching whole texts.
@@ -156,26 +155,26 @@ fn size(hir: &Hir) -> usize {
 }
 
 fn size_of_part(hir: &Hir) -> usize {
-    let whole = match hir.kind() {
-        HirKind::Empty | HirKind::Look(_) => 0,
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => STATE,
         HirKind::Literal(literal) => literal.0.len().saturating_mul(STATE),
-        HirKind::Class(Class::Bytes(class)) => class.ranges().len() * 16,
+        HirKind::Class(Class::Bytes(class)) => 2 * STATE + class.ranges().len() * 8,
         HirKind::Class(Class::Unicode(class)) => {
             let ranges =
                 class.iter().flat_map(|range| Utf8Sequences::new(range.start(), range.end()));
-            ranges.map(|range| (range.len() + 1) * STATE).sum()
+            ranges.map(|range| (range.len() + 1) * STATE).sum::<usize>() + 2 * STATE
         }
-        HirKind::Capture(capture) => size_of_part(&capture.sub).saturating_add(STATE),
+        HirKind::Capture(capture) => size_of_part(&capture.sub).saturating_add(2 * STATE),
         HirKind::Concat(parts) | HirKind::Alternation(parts) => {
-            let each = |part| size_of_part(part).saturating_add(16);
-            parts.iter().map(each).fold(STATE, usize::saturating_add)
+            let each = |part| size_of_part(part).saturating_add(8);
+            parts.iter().map(each).fold(2 * STATE, usize::saturating_add)
         }
         HirKind::Repetition(repetition) => {
             let copies = repetition.max.unwrap_or(repetition.min).max(1) as usize;
-            size_of_part(&repetition.sub).saturating_add(2 * STATE).saturating_mul(copies)
+            let one = size_of_part(&repetition.sub).saturating_add(STATE + 16);
+            one.saturating_mul(copies).saturating_add(3 * STATE)
         }
-    };
-    whole.saturating_add(2 * STATE)
+    }
 }
 
 #[cfg(test)]
@@ -192,6 +191,8 @@ mod tests {
             (r"\w{3,5}[^a]\p{Greek}*(?i:straße)", true),
             ("(?:[\\x00-\\x20a-fm\\xF0]{1,3}){40}", false),
             ("a", false),
+            ("(?:){3,9}(?:a?){5,}(?:|b){50}", false),
+            ("[a-z0-9]{200,300}[^a]?(?i:[k-s]{90})", true),
         ] {
             let hir = parser(unicode).parse(pattern).unwrap();
             for reverse in [false, true] {
