@@ -15,7 +15,7 @@ use crate::audit::{Audit, Leg, Timing};
 use crate::batch::join_replies;
 use crate::catalog::{self, Catalog};
 use crate::config::Config;
-use crate::envelope::{Context, Head, McpHeaders, Reply, Transport, clipped};
+use crate::envelope::{Context, Head, McpHeaders, Reply, clipped};
 use crate::pins::{Neighbours, Pins};
 use crate::policy::Denied;
 use crate::policy::inspect::{self as look, Seen};
@@ -178,8 +178,7 @@ impl Pipeline {
             self.audit.sent(&cx, &self.sessions, &seen, Leg::Upstream, &outgoing.raw, kept);
         }
         let sent = Instant::now();
-        // On stdio a call ends with its writing: nobody can leave in between.
-        let waits = head.is_request() && cx.transport != Transport::Stdio;
+        let waits = head.is_request() && self.upstream(&cx).answers();
         let waiting = seen.exchange.as_ref().filter(|_| waits);
         let waiting = Waiting { pipeline: &self, cx: &cx, exchange: waiting.cloned() };
         let reply = self.upstream(&cx).call(&cx, outgoing).await;

@@ -208,6 +208,11 @@ impl Snapshot {
         })
     }
 
+    /// The server of this name, or what stands for many servers under it.
+    pub fn endpoint(&self, name: &str) -> Option<&Arc<ServerSpec>> {
+        self.servers.get(name).or_else(|| self.faces.get(name).map(|face| &face.spec))
+    }
+
     /// Resolves a configuration for one child process; its servers are not used.
     pub fn for_child(mut config: Config, child: Arc<ServerSpec>) -> Result<Self, Vec<Located>> {
         config.servers.clear();

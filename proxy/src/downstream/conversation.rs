@@ -191,7 +191,7 @@ impl Conversation {
     /// longer in it.
     fn context(&self, last_event_id: Option<&Str>) -> Option<Arc<Context>> {
         let snapshot = self.pipeline.snapshot();
-        let server = Arc::clone(snapshot.servers.get(&self.server)?);
+        let server = Arc::clone(snapshot.endpoint(&self.server)?);
         let learned = self.learned();
         let header = |text: &Str| HeaderValue::from_str(text).ok();
         let headers = McpHeaders {

@@ -282,7 +282,7 @@ fn route(snapshot: &Snapshot, path: &str) -> Option<Arc<ServerSpec>> {
         path => path
             .strip_prefix("/mcp/")
             .filter(|name| *name != ALL)
-            .and_then(|name| servers.get(name).or_else(|| faces.get(name).map(|face| &face.spec))),
+            .and_then(|name| snapshot.endpoint(name)),
     };
     found.cloned()
 }

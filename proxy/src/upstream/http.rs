@@ -44,7 +44,7 @@ pub(super) const AGENT: HeaderValue =
 /// The connections to a server.
 #[derive(Clone, Debug)]
 enum Way {
-    Tcp(HttpClient),
+    Tcp(Box<HttpClient>),
     Quic(Arc<QuicClient>),
 }
 
@@ -71,7 +71,7 @@ impl HttpUpstream {
         timeouts: &Timeouts,
     ) -> Result<HttpUpstream, tls::TlsError> {
         let client = client::new(&spec, timeouts)?;
-        Ok(HttpUpstream::by(Way::Tcp(client), spec, limits, timeouts))
+        Ok(HttpUpstream::by(Way::Tcp(Box::new(client)), spec, limits, timeouts))
     }
 
     /// The same over HTTP/3.

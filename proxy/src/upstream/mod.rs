@@ -41,6 +41,12 @@ pub trait Upstream: Send + Sync {
         message: Outgoing,
     ) -> BoxFuture<'a, Result<Reply, UpstreamError>>;
 
+    /// Whether a call gives its answer itself. Where it does not, the answer comes by
+    /// [`Upstream::listen`], and nobody can leave in between.
+    fn answers(&self) -> bool {
+        true
+    }
+
     /// Opens the stream of what the server sends unasked (the GET stream of Streamable HTTP).
     fn listen<'a>(&'a self, _cx: &'a Context) -> BoxFuture<'a, Result<Reply, UpstreamError>> {
         Box::pin(async { Ok(Reply::empty(StatusCode::METHOD_NOT_ALLOWED)) })
