@@ -349,8 +349,9 @@ fn mcp_headers(headers: &HeaderMap) -> McpHeaders {
             .filter(|(name, _)| mirrors(name))
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect(),
-        is_repeated: [VERSION, SESSION, LAST_EVENT_ID]
-            .iter()
+        is_repeated: headers
+            .keys()
+            .filter(|name| [VERSION, SESSION, LAST_EVENT_ID].contains(name) || mirrors(name))
             .any(|name| headers.get_all(name).iter().nth(1).is_some()),
     }
 }
