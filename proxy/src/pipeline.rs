@@ -15,7 +15,7 @@ use crate::audit::{Audit, Leg, Timing};
 use crate::batch::join_replies;
 use crate::catalog::{self, Catalog};
 use crate::config::Config;
-use crate::envelope::{Context, Head, McpHeaders, Reply, clipped};
+use crate::envelope::{Claim, Context, Head, McpHeaders, Reply, clipped};
 use crate::pins::{Neighbours, Pins};
 use crate::policy::Denied;
 use crate::policy::inspect::{self as look, Seen};
@@ -365,6 +365,9 @@ fn check_era(cx: &Context, head: &Head, in_batch: bool) -> Result<(), Denied> {
     }
     if in_batch && head.method.as_deref() == Some("initialize") {
         return Err(Denied::invalid_request("initialize can't be part of a batch"));
+    }
+    if in_batch && head.claim != Claim::None {
+        return Err(Denied::invalid_request("this revision has no batches"));
     }
     // Where one channel carries everything there are no headers to agree with.
     if cx.transport.has_headers() { era::check(&cx.headers, head) } else { era::check_claim(head) }
