@@ -108,7 +108,8 @@ impl Pipeline {
         if head.is_request() {
             return self.fail(cx, seen.exchange.as_deref(), denied);
         }
-        if head.is_answer() {
+        // Where servers ask nothing, no server waits for an answer, and any id would be somebody's.
+        if head.is_answer() && !cx.is_modern(head) {
             return self.refuse_answer(Arc::clone(cx), seen, denied).await;
         }
         self.unasked(cx, denied)
