@@ -242,6 +242,12 @@ impl Upstream for HttpUpstream {
         cx: &'a Context,
         message: Outgoing,
     ) -> BoxFuture<'a, Result<Reply, UpstreamError>> {
+        // A stateless server knows a call by its connection, which is closed to cancel it. By its id
+        // it could be another client's: to the server, all of them are the gateway.
+        let cancels = message.head.method.as_deref() == Some("notifications/cancelled");
+        if cancels && cx.is_modern(&message.head) {
+            return Box::pin(std::future::ready(Ok(Reply::empty(StatusCode::ACCEPTED))));
+        }
         Box::pin(self.send(cx, Method::POST, Some(message)))
     }
 
