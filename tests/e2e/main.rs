@@ -22,6 +22,7 @@ mod readings;
 mod relay;
 mod replay;
 mod replicas;
+mod security;
 mod transports;
 mod upstream;
 mod verdicts;

@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 
 /// A gateway before `stdio-echo`, with these arguments and further configuration.
-async fn gateway(arguments: &str, yaml: &str) -> Gateway {
+pub(crate) async fn gateway(arguments: &str, yaml: &str) -> Gateway {
     let built = tokio::task::spawn_blocking(tests::binaries).await.unwrap();
     let program = built.stdio_echo();
     let program = program.display();
@@ -60,7 +60,7 @@ async fn tool(client: &Client, name: &str, message: &str) -> Value {
     said(&client.post(&call(7, name, json!({"message": message}))).await.json().await)
 }
 
-fn said(answer: &Value) -> Value {
+pub(crate) fn said(answer: &Value) -> Value {
     let text = answer["result"]["content"][0]["text"].as_str();
     let text = text.unwrap_or_else(|| panic!("no text: {answer}"));
     serde_json::from_str(text).unwrap_or_else(|_| text.into())

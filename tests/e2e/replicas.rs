@@ -13,7 +13,7 @@ use crate::error;
 const KEYS: &str = "sessions: { keys: [the-key-of-all-replicas-in-this-test] }\n";
 
 /// The SHA-256 of `key-of-alice` and of `key-of-bob`.
-const AUTH: &str = "auth:
+pub(crate) const AUTH: &str = "auth:
   keys:
   - { name: alice, sha256: d16a80956c32f3f5fb979bea408abac8c3eef6c54ecb234279e337146cf87b47 }
   - { name: bob, sha256: 808a1d81b5de08d72083995df738947d519d230a20c236003268f0f4b65ee475 }

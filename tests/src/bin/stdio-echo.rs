@@ -6,7 +6,7 @@
 //! and says so on stderr.
 //!
 //! Its tools: `echo` returns its `message`; `who` tells the process, its folder and the names and values of its
-//! environment; `slow` answers when `release` is called; `held` tells the ids of the calls that wait and of those that
+//! environment; `slow` answers when `release` is called, with its `message` if it has one; `held` tells the ids of the calls that wait and of those that
 //! were cancelled; `progress` reports some first; `elicit` asks the client something; `change` tells that its tools
 //! changed; `later` says something after its answer; `stderr` writes its `message` there; `grow` takes `message`
 //! mebibytes of memory; `crash` ends the process.
@@ -26,7 +26,8 @@ struct Server {
     quiet: bool,
     legacy_only: bool,
     modern_only: bool,
-    held: Vec<Value>,
+    /// The ids of the calls that wait, and what each will say.
+    held: Vec<(Value, Value)>,
     cancelled: Vec<Value>,
     asked: Vec<Value>,
     subscriptions: Vec<Value>,
@@ -74,7 +75,7 @@ impl Server {
         if id.is_null() {
             if method == "notifications/cancelled" {
                 let gone = &params["requestId"];
-                self.held.retain(|held| held != gone);
+                self.held.retain(|(held, _)| held != gone);
                 self.subscriptions.retain(|held| held != gone);
                 self.cancelled.push(gone.clone());
             }
@@ -144,15 +145,20 @@ impl Server {
                 result = text(&json!({"pid": std::process::id(), "cwd": cwd, "env": env}));
             }
             "slow" => {
-                self.held.push(id.clone());
+                let says = if said.is_null() { "released".into() } else { said.clone() };
+                self.held.push((id.clone(), says));
                 return Ok(true);
             }
             "release" => {
-                for held in std::mem::take(&mut self.held) {
-                    self.answer(out, &held, modern, text(&"released".into()))?;
+                // The last first: an answer is not known by its place.
+                for (held, says) in std::mem::take(&mut self.held).into_iter().rev() {
+                    self.answer(out, &held, modern, text(&says))?;
                 }
             }
-            "held" => result = text(&json!({"held": self.held, "cancelled": self.cancelled})),
+            "held" => {
+                let held: Vec<&Value> = self.held.iter().map(|(id, _)| id).collect();
+                result = text(&json!({"held": held, "cancelled": self.cancelled}));
+            }
             "progress" => {
                 let params =
                     json!({"progressToken": params["_meta"]["progressToken"], "progress": 1});
