@@ -5,7 +5,7 @@
 //! | item | test |
 //! |---|---|
 //! | **one message, two readings** | `spelling` |
-//! | a header and the body differ | `a_header_is_what_the_body_says_or_the_request_is_refused`, `input::headers_must_say_what_the_body_says` |
+//! | a header and the body differ | `a_header_is_what_the_body_says_or_the_request_is_refused`, `input::headers_must_say_what_the_body_says`, `transports::a_claim_is_judged_on_transports_without_headers` |
 //! | base64 in a header, and what is nearly base64 | `base64_in_a_header_is_read_in_one_way`, `input::the_name_may_be_written_in_base64` |
 //! | a header said twice | `a_header_said_twice_is_refused`, `face::hosts_are_names_with_or_without_a_port_and_never_two` |
 //! | a member said twice | `a_member_said_twice_is_refused`, `input::bad_bodies_are_refused_and_never_reach_the_server` |
@@ -16,18 +16,18 @@
 //! | what only looks like a method | `what_only_looks_like_a_method_is_inspected_all_the_same` |
 //! | bytes that are no UTF-8, a byte order mark, NUL | `bytes_that_readers_take_in_different_ways_are_refused` |
 //! | **one client and another's** | `strangers` |
-//! | a session fixed or stolen | `replicas::an_id_is_taken_from_nobody_but_the_gateway`, `replicas::an_id_is_of_one_principal_and_no_authentication`, `replicas::an_id_is_of_one_server`, `processes::a_session_is_its_principals_alone` |
-//! | `requestState` replayed, tampered with, put to other arguments | `request_state_is_between_the_server_and_whoever_sends_it` |
+//! | a session fixed or stolen | `replicas::an_id_is_taken_from_nobody_but_the_gateway`, `replicas::an_id_is_of_one_principal_and_no_authentication`, `replicas::an_id_is_of_one_server`, `transports::a_session_of_http_sse_is_its_principals_alone`, `processes::a_session_is_its_principals_alone` |
+//! | `requestState` replayed, tampered with, put to other arguments | `request_state_is_between_the_server_and_whoever_sends_it`, and where it is the gateway's own `bridge_to_legacy::a_state_is_good_once_for_its_own_client_and_request` |
 //! | a private list for another key | `lists_of_two_keys_never_mix` |
-//! | a subscription's news for another | `news_goes_to_its_own_subscription_only`, `processes::subscriptions_of_two_clients_with_one_id_stay_apart` |
-//! | two clients with one id | `answers_find_their_clients_whatever_the_ids`, `answers_of_a_shared_process_find_their_clients_whatever_the_ids` |
+//! | a subscription's news for another | `news_goes_to_its_own_subscription_only`, `processes::subscriptions_of_two_clients_with_one_id_stay_apart`, `bridge_to_legacy::who_listens_hears_what_it_asked_for_and_leaves_nothing_behind` |
+//! | two clients with one id | `answers_find_their_clients_whatever_the_ids`, `answers_of_a_shared_process_find_their_clients_whatever_the_ids`, `bridge_to_legacy::clients_in_one_session_may_use_the_same_ids_and_tokens` |
 //! | another's call cancelled | `a_cancellation_stays_in_its_session`, `a_stateless_cancellation_names_nothing_at_a_server`, `a_cancellation_reaches_no_call_of_another_at_a_shared_process` |
 //! | **a server against its clients, or the gateway** | `servers` |
 //! | metadata at a link-local address | `a_challenge_is_followed_nowhere_and_not_passed_on` |
 //! | a redirect | `redirects_are_not_followed` |
 //! | addresses in a schema, an icon, a link, a question | `nothing_that_a_server_names_is_fetched` |
-//! | an `endpoint` of another origin | with HTTP+SSE servers |
-//! | a server that changes its era | `a_server_that_turns_legacy_gets_nothing_of_a_legacy_client`, `relay::the_stateless_revision_passes_with_its_headers` |
+//! | an `endpoint` of another origin | `transports::an_endpoint_of_another_origin_is_sent_nothing` |
+//! | a server that changes its era | `a_server_that_turns_legacy_gets_nothing_of_a_legacy_client`, `a_change_of_era_is_told`, `relay::the_stateless_revision_passes_with_its_headers` |
 //! | requests of a server where there are none, answers of a client where there are none | `who_may_not_ask_or_answer_is_not_heard` |
 //! | a client's credentials at a server | `a_clients_credentials_go_to_no_server`, `relay::no_credentials_of_the_client_reach_the_server`, `face::keys_are_asked_for_and_never_go_upstream` |
 //! | a server's credentials at a client | `a_servers_credentials_go_to_no_client`, `processes::a_server_gets_little_of_the_environment_and_its_words_are_logged_without_secrets` |

@@ -139,6 +139,33 @@ async fn a_server_that_turns_legacy_gets_nothing_of_a_legacy_client() {
 }
 
 #[tokio::test]
+async fn a_change_of_era_is_told() {
+    let mut server = FakeServer::undisclosed().await;
+    let gateway = Gateway::before(&server.url).await;
+    let post = || {
+        let message = modern(call(1, "echo", json!({})));
+        let client = Client::modern(&gateway.url, &message);
+        tokio::spawn(async move { client.post(&message).await.status })
+    };
+    let asking = post();
+    let discovered = json!({"resultType": "complete", "supportedVersions": [MODERN], "capabilities": {}, "ttlMs": 0, "cacheScope": "private"});
+    server.asked().await.result(discovered);
+    server.asked().await.result(json!({"resultType": "complete", "content": []}));
+    assert_eq!(asking.await.unwrap(), 200);
+    // It steps down: who runs the gateway hears of it before the server gets a handshake.
+    let asking = post();
+    let no =
+        json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32000, "message": "no session"}});
+    for _ in 0..2 {
+        let json = [("content-type", "application/json")];
+        server.asked().await.raw(400, &json, no.to_string());
+    }
+    assert_eq!(server.asked().await.message()["method"], "initialize");
+    gateway.logged("the server speaks another era than before").await;
+    asking.abort();
+}
+
+#[tokio::test]
 async fn who_may_not_ask_or_answer_is_not_heard() {
     let mut server = FakeServer::by_hand().await;
     let gateway = Gateway::before(&server.url).await;
