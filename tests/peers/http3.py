@@ -2,6 +2,7 @@
 answers must be equal. Run by http3.sh, in a venv that has aioquic.
 
 usage: http3.py URL AUTHORITY.pem, where URL is that of a gateway with `tls` and `http3: true` before the fixture
+       http3.py URL AUTHORITY.pem TOOL ARGUMENTS, which makes one call and prints its answer
 """
 
 import asyncio
@@ -133,13 +134,30 @@ async def talk(client):
     return answers
 
 
-async def main(url, authority):
-    expected = await talk(Http1(url, authority))
+async def call(client, tool, arguments):
+    """One call of a tool, in a session of its own."""
+    opening = {"protocolVersion": REVISION, "capabilities": {}, "clientInfo": {"name": "peers", "version": "0"}}
+    message = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": opening}
+    status, head, _ = await client.exchange(message, None)
+    check(status == 200, f"initialize: {status}")
+    session = head.get("mcp-session-id")
+    await client.exchange({"jsonrpc": "2.0", "method": "notifications/initialized"}, session)
+    message = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": tool, "arguments": json.loads(arguments)}}
+    status, head, body = await client.exchange(message, session)
+    answer = messages(head.get("content-type", "").split(";")[0], body)[-1]
+    print(json.dumps(answer))
+    check(status == 200 and not answer.get("result", {"isError": True}).get("isError"), f"{tool}: {status}")
+
+
+async def main(url, authority, *one):
+    expected = await talk(Http1(url, authority)) if not one else [] = await talk(Http1(url, authority))
     configuration = QuicConfiguration(is_client=True, alpn_protocols=["h3"], server_name="localhost")
     configuration.load_verify_locations(authority)
     parsed = urllib.parse.urlsplit(url)
     async with connect("127.0.0.1", parsed.port, configuration=configuration, create_protocol=Http3) as client:
         client.url = parsed._replace(netloc=f"localhost:{parsed.port}")
+        if one:
+            return await call(client, *one)
         got = await talk(client)
     for one, other in zip(expected, got, strict=True):
         check(one == other, f"{one[0]} differs:\n over HTTP/1.1 {one}\n over HTTP/3   {other}")

@@ -10,6 +10,7 @@ ladder.sh installs what this needs and sets the paths. Without --servers or --cl
 
 import argparse
 import concurrent.futures
+import contextlib
 import http.server
 import json
 import os
@@ -52,7 +53,7 @@ def rows(tmp, page):
     repository = tmp / "repository"
     git = [str(VENV / "git/bin/mcp-server-git"), "--repository", str(repository)]
     yield "git 2026.10.19", "2026-07-28", "stdio", git, "git_log", {"repo_path": str(repository)}, "The first commit"
-    fetch = [str(VENV / "fetch/bin/mcp-server-fetch"), "--ignore-robots-txt"]
+    fetch = [str(VENV / "fetch/bin/mcp-server-fetch"), "--ignore-robots-txt", "--allow-private-ips"]
     yield "fetch 2026.10.24", "2026-07-28", "stdio", fetch, "fetch", {"url": page}, "what the page says"
 
 
@@ -130,8 +131,39 @@ def inspector(arguments, tool, args):
     return [*command, "--format", "json"]
 
 
-def cell(client, name, row, faces, tmp):
+# Servers that serve one client after the other and end with it: each cell has them for itself, started anew.
+FRAGILE = {("everything 0.6.2", "sse"), ("everything 2025.5.12", "sse"), ("everything 2025.5.12", "http")}
+
+
+class Revived:
+    """A server that ends with its client, and is there again for the next."""
+
+    def __init__(self, started, command, port, name):
+        self.lock, self.process = threading.Lock(), None
+        self.started, self.command, self.port, self.name = started, command, port, name
+
+    def __enter__(self):
+        self.lock.acquire()
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+        self.started.start(self.command, UP, {"PORT": str(self.port)}, self.name)
+        self.process = self.started.all[-1]
+
+    def __exit__(self, *_):
+        self.lock.release()
+
+
+UP = r"(?i)listening|running on"
+
+
+def cell(client, name, row, faces, tmp, alone):
     """What a client said: '' when the answer was the server's, else what went wrong."""
+    with alone.get(name, contextlib.nullcontext()):
+        return asked(client, name, row, faces, tmp)
+
+
+def asked(client, name, row, faces, tmp):
     _, _, _, _, tool, args, needle = row
     kind, _, era = client.partition(" ")
     if kind == "http":
@@ -150,7 +182,8 @@ def cell(client, name, row, faces, tmp):
     elif client == "websocket (node)":
         command = ["node", str(HERE / "websocket.mjs"), f"{faces['http'].replace('http', 'ws')}/mcp/{name}", tool, json.dumps(args)]
     else:
-        command = [str(VENV / "aioquic/bin/python"), str(HERE / "http3.py"), "--call", f"{faces['https']}/mcp/{name}", str(tmp / "cert.pem"), tool, json.dumps(args)]
+        one = [f"{faces['https']}/mcp/{name}", str(tmp / "cert.pem"), tool, json.dumps(args)]
+        command = [str(VENV / "aioquic/bin/python"), str(HERE / "http3.py"), *one]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, env={**os.environ, "MCP_INSPECTOR_SECRET_STORE": "memory"})
     except subprocess.TimeoutExpired:
@@ -189,26 +222,29 @@ def run(options, tmp):
 
 
 def climb(options, tmp, chosen, clients, started):
-    servers = {}
+    servers, alone = {}, {}
     for number, (version, revision, transport, command, *_) in enumerate(chosen):
         name = re.sub(r"[^a-z0-9]+", "-", f"{version} {transport}")
         if transport == "stdio":
             servers[name] = {"command": command[0], "args": command[1:]}
         else:
             port = free_port()
-            started.start(command, r"(?i)listening|running on", {"PORT": str(port)}, f"server-{number}")
+            if (version, transport) in FRAGILE:
+                alone[name] = Revived(started, command, port, f"server-{number}")
+            else:
+                started.start(command, UP, {"PORT": str(port)}, f"server-{number}")
             path = "sse" if transport == "sse" else "mcp"
             servers[name] = {"url": f"http://127.0.0.1:{port}/{path}"}
     certificate(tmp)
     faces = gateways(tmp, servers, started, clients)
     cells = {}
     with concurrent.futures.ThreadPoolExecutor(3) as pool:
-        asked = {
-            pool.submit(cell, client, name, row, faces, tmp): (name, client)
+        waiting = {
+            pool.submit(cell, client, name, row, faces, tmp, alone): (name, client)
             for name, row in zip(servers, chosen) for client in clients
         }
-        for done in concurrent.futures.as_completed(asked):
-            cells[asked[done]] = done.result()
+        for done in concurrent.futures.as_completed(waiting):
+            cells[waiting[done]] = done.result()
     return told(options, servers, chosen, clients, cells)
 
 

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::{FIRST_MODERN, REVISIONS, is_modern};
 use crate::config::ServerEra;
 use crate::envelope::{Body, Claim, Context, Head, McpHeaders, Reply};
-use crate::snapshot::ServerSpec;
+use crate::snapshot::{ServerSpec, Wire};
 use crate::telemetry::Metrics;
 use crate::upstream::{Outgoing, Upstream, UpstreamError};
 
@@ -193,6 +193,9 @@ impl Detect {
             let detail = format!("HTTP {} when asked for its revisions", status.as_u16());
             return Err(UpstreamError::Unreachable { detail });
         }
+        // Elsewhere the status is the gateway's own, and says nothing of the server.
+        let of_http = matches!(self.spec.wire, Wire::Auto | Wire::Http | Wire::Http3);
+        let status = if of_http { status } else { StatusCode::OK };
         Ok(answer(reply).await?.filter(|raw| says_modern(status, raw)))
     }
 }
