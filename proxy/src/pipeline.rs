@@ -20,6 +20,7 @@ use crate::policy::Denied;
 use crate::policy::inspect::{self as look, Seen};
 use crate::policy::limit::Places;
 use crate::policy::schema::OutputSchemas;
+use crate::policy::vetting;
 use crate::session::fronts::{Fronts, tell_lost};
 use crate::session::{Exchange, Front, Handshake, Sessions};
 use crate::snapshot::Snapshot;
@@ -122,10 +123,12 @@ impl Pipeline {
         };
         let head = &seen.envelope.head;
         self.metrics.message(Direction::ToServer.as_str(), head.kind.as_str());
+        // vetting: a server that nobody approved is as good as none
         // era: headers and body are of one revision and agree
         // access: who may call what (roles) has its place here
         // inspect: what was not seen whole is refused; what the rules found is acted upon below
-        let checked = check_era(&cx, head, in_batch)
+        let checked = vetting::check(&cx.server)
+            .and_then(|()| check_era(&cx, head, in_batch))
             .and_then(|()| look::decided(&cx.snapshot, &seen))
             .and_then(|()| self.check_params(&cx, &seen));
         if let Err(denied) = checked {
@@ -196,6 +199,9 @@ impl Pipeline {
 
     /// Opens the stream of what the server sends unasked.
     pub async fn listen(self: Arc<Self>, cx: Arc<Context>) -> Reply {
+        if let Err(denied) = vetting::check(&cx.server) {
+            return self.fail(&cx, None, &denied);
+        }
         match self.upstream(&cx).listen(&cx).await {
             Ok(mut reply) => {
                 tell_lost(&cx, &mut reply);
@@ -212,6 +218,9 @@ impl Pipeline {
 
     /// Ends a client's session.
     pub async fn close(self: Arc<Self>, cx: Arc<Context>) -> Reply {
+        if let Err(denied) = vetting::check(&cx.server) {
+            return self.fail(&cx, None, &denied);
+        }
         match self.upstream(&cx).close(&cx).await {
             Ok(reply) => {
                 let status = reply.status.map_or(200, |s| relay::client_status(s).as_u16());

@@ -29,7 +29,7 @@ use crate::downstream::quic;
 use crate::pins::{Neighbours, Pins, StoreError};
 use crate::pipeline::Pipeline;
 use crate::session::fronts;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{ServerSpec, Snapshot};
 use crate::telemetry::Metrics;
 use crate::tls::{self, TlsError};
 use crate::upstream::pool::Children;
@@ -171,9 +171,9 @@ impl Gateway {
         let metrics = Arc::new(Metrics::new());
         let children = Children::new(config.processes.clone(), Arc::clone(&metrics));
         let mut upstreams: BTreeMap<Str, Arc<dyn Upstream>> = BTreeMap::new();
-        for (name, spec) in &snapshot.servers {
-            let upstream = upstream::open(spec, &config.limits, &config.timeouts, &children)?;
-            upstreams.insert(name.clone(), upstream);
+        // What is not vetted has no way to it: nothing can go there by mistake.
+        for (name, spec) in snapshot.servers.iter().filter(|(_, spec)| spec.vetted) {
+            upstreams.insert(name.clone(), upstream_of(spec, config, &children)?);
         }
         let (listener, endpoint) = bind(&snapshot).await?;
         let address = listener.local_addr()?;
@@ -250,6 +250,18 @@ impl Gateway {
         close_pins(&self.pipeline, self.timeouts.drain.get()).await;
         close_capture(self.pipeline.audit.recorder(), self.timeouts.drain.get()).await;
     }
+}
+
+/// The way to a server, with everything that stands before its transport.
+///
+/// # Errors
+/// When the certificates for it can't be used.
+pub fn upstream_of(
+    spec: &Arc<ServerSpec>,
+    config: &Config,
+    children: &Arc<Children>,
+) -> Result<Arc<dyn Upstream>, TlsError> {
+    upstream::open(spec, &config.limits, &config.timeouts, children)
 }
 
 /// Opens the folder the configuration names, and stores beside the rows what their digests mean.

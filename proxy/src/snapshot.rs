@@ -17,9 +17,10 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::config::{
-    Address, Auth, CertKey, Config, Key, Problem, Secret, Server, ServerEra, ServerTransport,
-    problems,
+    Address, Auth, CertKey, Config, Key, Problem, Registry, Secret, Server, ServerEra,
+    ServerTransport, problems,
 };
+use crate::registry::vet;
 use crate::rulefiles::{self, compile};
 use crate::session::peers::Peers;
 use crate::session::seal::Sealer;
@@ -67,6 +68,8 @@ pub struct ServerSpec {
     pub wire: Wire,
     /// The revisions it speaks, as far as the configuration says.
     pub era: ServerEra,
+    /// Whether it may be used: it is approved as it is defined, or no approval is asked for.
+    pub vetted: bool,
     shown: Address,
 }
 
@@ -111,6 +114,7 @@ impl ServerSpec {
             client_cert: None,
             wire: Wire::Auto,
             era: ServerEra::Auto,
+            vetted: true,
             shown: Address::new("stdio"),
         }
     }
@@ -163,8 +167,11 @@ impl Snapshot {
             .map(unplaced)
             .collect();
         let rules = compile(&config).map_err(|more| errors.extend(more)).ok();
-        let servers: Option<BTreeMap<_, _>> =
-            config.servers.iter().map(|(name, server)| resolve(name, server)).collect();
+        let resolved = config.servers.iter().map(|(name, server)| {
+            let vetted = is_usable(&config.registry, name, server);
+            resolve(name, server, vetted)
+        });
+        let servers: Option<BTreeMap<_, _>> = resolved.collect();
         let keys = match &config.auth {
             Some(Auth::Keys(keys)) => decode(keys).map(Some),
             Some(Auth::Open) | None => Some(None),
@@ -219,6 +226,12 @@ impl Snapshot {
         for pack in rulefiles::idle_packs(&self.config) {
             tracing::warn!(%pack, "not in use: no key in `inspect.packs.trust`");
         }
+        for server in self.servers.values().filter(|server| !server.vetted) {
+            tracing::warn!(
+                server = %server.name,
+                "not vetted as it is defined, so it is refused: `wiregate servers vet` asks for it"
+            );
+        }
     }
 
     /// What a capture stores under `config_digest`: the configuration with its secrets hidden.
@@ -262,7 +275,12 @@ fn unplaced(problem: Problem) -> Located {
     }
 }
 
-fn resolve(name: &str, server: &Server) -> Option<(Arc<str>, Arc<ServerSpec>)> {
+/// Whether a server is approved as it is defined, where that is asked for.
+fn is_usable(registry: &Registry, name: &str, server: &Server) -> bool {
+    !registry.require_vetted || vet::is_vetted(registry.vetted.as_deref(), name, server)
+}
+
+fn resolve(name: &str, server: &Server, vetted: bool) -> Option<(Arc<str>, Arc<ServerSpec>)> {
     let mut headers = HeaderMap::new();
     for (header, secret) in &server.headers {
         let mut value = HeaderValue::from_str(secret.expose()).ok()?;
@@ -281,6 +299,7 @@ fn resolve(name: &str, server: &Server) -> Option<(Arc<str>, Arc<ServerSpec>)> {
         client_cert: server.client_cert.clone(),
         wire: wire(server)?,
         era: server.era,
+        vetted,
         shown: server.url.clone().unwrap_or_else(|| Address::new("stdio")),
     };
     Some((name, Arc::new(spec)))
