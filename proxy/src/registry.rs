@@ -3,8 +3,10 @@
 //! clients and the public registry have ([`import`]).
 
 pub mod definition;
+pub mod folder;
 pub mod import;
 pub mod probe;
+pub mod shadow;
 pub mod vet;
 
 use std::collections::BTreeMap;
