@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use capture::Recorder;
 use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
@@ -42,7 +43,7 @@ const LIFETIME: Duration = Duration::from_secs(60);
 pub struct AdminState {
     metrics: Arc<Metrics>,
     recorder: Option<Recorder>,
-    snapshot: Arc<Snapshot>,
+    snapshot: ArcSwap<Snapshot>,
     ready: AtomicBool,
 }
 
@@ -54,7 +55,13 @@ impl AdminState {
         if let Some(recorder) = &recorder {
             metrics.watch_capture(recorder.clone());
         }
+        let snapshot = ArcSwap::new(snapshot);
         Self { metrics, recorder, snapshot, ready: AtomicBool::new(false) }
+    }
+
+    /// The configuration that is in force from now on.
+    pub(crate) fn set_snapshot(&self, snapshot: Arc<Snapshot>) {
+        self.snapshot.store(snapshot);
     }
 
     /// Whether traffic should come: not before the start, nor while draining.
@@ -76,8 +83,8 @@ impl AdminState {
 #[derive(Debug)]
 pub struct Admin {
     state: Arc<AdminState>,
-    /// Whether a key must be shown.
-    keys: bool,
+    /// Whether other machines can reach it: keys are asked for then, where there are any.
+    is_open: bool,
 }
 
 impl Admin {
@@ -89,9 +96,8 @@ impl Admin {
     pub async fn bind(address: &str, state: Arc<AdminState>) -> io::Result<SocketAddr> {
         let listener = TcpListener::bind(address).await?;
         let bound = listener.local_addr()?;
-        let open = !bound.ip().to_canonical().is_loopback();
-        let keys = open && state.snapshot.requires_key();
-        tokio::spawn(Arc::new(Self { state, keys }).accept(listener));
+        let is_open = !bound.ip().to_canonical().is_loopback();
+        tokio::spawn(Arc::new(Self { state, is_open }).accept(listener));
         Ok(bound)
     }
 
@@ -150,7 +156,8 @@ impl Admin {
             refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return refused;
         }
-        if self.keys && !self.knows(request) {
+        let snapshot = self.state.snapshot.load();
+        if self.is_open && snapshot.requires_key() && !self.knows(request) {
             let mut refused = plain(StatusCode::UNAUTHORIZED, "a key is needed\n");
             refused.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             return refused;
@@ -164,7 +171,7 @@ impl Admin {
         };
         header.split_once(' ').is_some_and(|(scheme, token)| {
             scheme.eq_ignore_ascii_case("bearer")
-                && self.state.snapshot.verify_key(token.trim()).is_some()
+                && self.state.snapshot.load().verify_key(token.trim()).is_some()
         })
     }
 
@@ -182,11 +189,11 @@ impl Admin {
     /// it does not make a gateway unready unless traffic waits for it.
     fn readiness(&self) -> Response<Full<Bytes>> {
         let capture = self.state.capture();
-        let waits =
-            self.state.snapshot.config.capture.on_overflow == crate::config::OnOverflow::Block;
+        let snapshot = self.state.snapshot.load();
+        let waits = snapshot.config.capture.on_overflow == crate::config::OnOverflow::Block;
         let ready = self.state.ready.load(Ordering::Acquire) && !(waits && capture == "degraded");
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        let rules = &self.state.snapshot.rules;
+        let rules = &snapshot.rules;
         let body = json!({
             "ready": ready,
             "capture": capture,
@@ -232,7 +239,7 @@ mod tests {
         }
         let snapshot = Arc::new(Snapshot::build(config).unwrap());
         let state = AdminState::new(Arc::new(Metrics::new()), None, snapshot);
-        Admin { state: Arc::new(state), keys }
+        Admin { state: Arc::new(state), is_open: keys }
     }
 
     fn status(admin: &Admin, method: &str, path: &str, header: Option<&str>) -> u16 {
@@ -259,7 +266,8 @@ mod tests {
         assert_eq!(status(&admin, "GET", "/readyz", None), 503);
         admin.state.set_ready(true);
         assert_eq!(status(&admin, "GET", "/readyz", None), 200);
-        let digest = admin.state.snapshot.rules.digest();
+        let snapshot = admin.state.snapshot.load_full();
+        let digest = snapshot.rules.digest();
         let body = format!("{:?}", admin.readiness().into_body());
         assert!(body.contains(digest) && body.contains(rules::NAME), "{body}");
         admin.state.set_ready(false);

@@ -28,6 +28,7 @@ mod units;
 
 pub use inspect::Preset;
 
+pub(crate) use check::problems_for;
 pub use check::{Problem, problems};
 pub use packs::{Packs, Trusted};
 pub use pins::{OnChanged, OnNew, OnStoreError, PinKind, PinMode, Pins};

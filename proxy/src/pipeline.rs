@@ -1,6 +1,5 @@
 //! The path of one message, readable top to bottom. The module `relay` is the way back.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
@@ -31,7 +30,6 @@ use crate::{era, relay};
 /// Everything a message meets between the two faces. Shared by all connections.
 pub struct Pipeline {
     snapshot: ArcSwap<Snapshot>,
-    upstreams: BTreeMap<Str, Arc<dyn Upstream>>,
     /// What is recorded.
     pub audit: Audit,
     /// What is counted.
@@ -50,18 +48,15 @@ pub struct Pipeline {
 
 impl std::fmt::Debug for Pipeline {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pipeline").field("servers", &self.upstreams.keys()).finish_non_exhaustive()
+        f.debug_struct("Pipeline")
+            .field("servers", &self.snapshot.load().ways)
+            .finish_non_exhaustive()
     }
 }
 
 impl Pipeline {
-    /// A pipeline to these servers.
-    pub fn new(
-        snapshot: Arc<Snapshot>,
-        upstreams: BTreeMap<Str, Arc<dyn Upstream>>,
-        audit: Audit,
-        metrics: Arc<Metrics>,
-    ) -> Pipeline {
+    /// A pipeline to the servers of this configuration.
+    pub fn new(snapshot: Arc<Snapshot>, audit: Audit, metrics: Arc<Metrics>) -> Pipeline {
         let Config { limits, .. } = &snapshot.config;
         Pipeline {
             sessions: Sessions::new(limits.exchanges),
@@ -69,7 +64,6 @@ impl Pipeline {
             places: Places::new(limits),
             schemas: OutputSchemas::default(),
             snapshot: ArcSwap::new(snapshot),
-            upstreams,
             audit,
             pins: Pins::unsaved(Neighbours::All, Arc::clone(&metrics)),
             metrics,
@@ -84,6 +78,11 @@ impl Pipeline {
     /// The configuration of this moment; load it once per message.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
+    }
+
+    /// Puts another configuration, with its ways to servers, in the place of the one in force.
+    pub(crate) fn swap(&self, snapshot: Arc<Snapshot>) {
+        self.snapshot.store(snapshot);
     }
 
     /// Takes what a client sent, one message or a batch, and gives what goes back.
@@ -234,12 +233,9 @@ impl Pipeline {
         }
     }
 
-    /// The server a message is for.
-    pub(crate) fn upstream(&self, cx: &Context) -> &dyn Upstream {
-        match self.upstreams.get(&cx.server.name) {
-            Some(upstream) => &**upstream,
-            None => &crate::upstream::Absent,
-        }
+    /// The server a message is for, of the configuration the message is seen under.
+    pub(crate) fn upstream<'a>(&self, cx: &'a Context) -> &'a dyn Upstream {
+        cx.snapshot.ways.to(&cx.server.name)
     }
 
     /// What a message belongs to: a request begins an exchange, a response ends one.

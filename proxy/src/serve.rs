@@ -1,18 +1,19 @@
 //! `wiregate serve`: listeners, connections, and a stop that lets exchanges end.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use capture::{CaptureError, Recorder, RecorderConfig, Str};
+use capture::{CaptureError, Recorder, RecorderConfig};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -28,6 +29,7 @@ use crate::downstream::http::Front;
 use crate::downstream::quic;
 use crate::pins::{Neighbours, Pins, StoreError};
 use crate::pipeline::Pipeline;
+use crate::reload::{self, Reload, Source};
 use crate::session::fronts;
 use crate::snapshot::{ServerSpec, Snapshot};
 use crate::telemetry::Metrics;
@@ -90,17 +92,21 @@ pub struct Gateway {
     pub pipeline: Arc<Pipeline>,
     state: Arc<AdminState>,
     children: Arc<Children>,
+    /// Asks for the configuration to be read anew.
+    wake: Arc<Notify>,
     stop: CancellationToken,
     accepting: tokio::task::JoinHandle<()>,
     timeouts: Timeouts,
 }
 
-/// Runs a gateway until SIGTERM or SIGINT.
+/// Runs a gateway until SIGTERM or SIGINT. What `source` reads takes the place of `config` when the
+/// folder of servers changes, and at SIGHUP.
 ///
 /// # Errors
 /// When it can't start.
-pub async fn run(config: Config) -> Result<(), ServeError> {
+pub async fn run(config: Config, source: Source) -> Result<(), ServeError> {
     let mut signals = Signals::new()?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let gateway = Gateway::start(config).await?;
     gateway.pipeline.snapshot().announce();
@@ -120,8 +126,15 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         Some(dir) => eprintln!("recording to {}", dir.display()),
         None => eprintln!("recording nothing"),
     }
-    signals.wait().await;
+    let watching = tokio::spawn(gateway.reload(source).run(Arc::clone(&gateway.wake)));
+    loop {
+        tokio::select! {
+            () = signals.wait() => break,
+            _ = hangup.recv() => gateway.wake.notify_one(),
+        }
+    }
     tracing::info!("stopping");
+    watching.abort();
     // A second signal ends the wait for exchanges under way.
     gateway.stop(signals.wait()).await;
     Ok(())
@@ -140,7 +153,6 @@ impl Signals {
     /// # Errors
     /// When the system refuses.
     pub fn new() -> std::io::Result<Signals> {
-        use tokio::signal::unix::{SignalKind, signal};
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -162,19 +174,15 @@ impl Gateway {
     /// # Errors
     /// When any of it can't be.
     pub async fn start(config: Config) -> Result<Gateway, ServeError> {
-        let snapshot = Arc::new(
-            Snapshot::build(config)
-                .map_err(|errors| ServeError::Config(Listed(&errors).to_string()))?,
-        );
+        let mut snapshot = Snapshot::build(config)
+            .map_err(|errors| ServeError::Config(Listed(&errors).to_string()))?;
         let config = &snapshot.config;
         let tls = config.tls.as_ref().map(tls::server).transpose()?.map(TlsAcceptor::from);
         let metrics = Arc::new(Metrics::new());
         let children = Children::new(config.processes.clone(), Arc::clone(&metrics));
-        let mut upstreams: BTreeMap<Str, Arc<dyn Upstream>> = BTreeMap::new();
-        // What is not vetted has no way to it: nothing can go there by mistake.
-        for (name, spec) in snapshot.servers.iter().filter(|(_, spec)| spec.vetted) {
-            upstreams.insert(name.clone(), upstream_of(spec, config, &children)?);
-        }
+        reload::open_ways(&mut snapshot, None, &children)?;
+        let snapshot = Arc::new(snapshot);
+        let config = &snapshot.config;
         let (listener, endpoint) = bind(&snapshot).await?;
         let address = listener.local_addr()?;
         let recorder = open_capture(&snapshot)?;
@@ -192,11 +200,12 @@ impl Gateway {
                 Some(Admin::bind(written, Arc::clone(&state)).await.map_err(failed)?)
             }
         };
+        let wake = Arc::new(Notify::new());
         let timeouts = config.timeouts.clone();
         let neighbours = Neighbours::These(snapshot.servers.keys().cloned().collect());
         let pins = open_pins(&snapshot, neighbours, &metrics)?;
         let audit = Audit::new(recorder, snapshot.config.capture.on_overflow);
-        let pipeline = Pipeline::new(Arc::clone(&snapshot), upstreams, audit, metrics);
+        let pipeline = Pipeline::new(Arc::clone(&snapshot), audit, metrics);
         let pipeline = Arc::new(pipeline.with_pins(pins));
         let stop = CancellationToken::new();
         let mut front = Front::new(Arc::clone(&pipeline), address, stop.clone());
@@ -225,10 +234,17 @@ impl Gateway {
             pipeline,
             state,
             children,
+            wake,
             stop,
             accepting,
             timeouts,
         })
+    }
+
+    /// What brings changes of `source` into this gateway.
+    pub fn reload(&self, source: Source) -> Reload {
+        let (pipeline, state) = (Arc::clone(&self.pipeline), Arc::clone(&self.state));
+        Reload::new(pipeline, state, Arc::clone(&self.children), source)
     }
 
     /// Stops accepting, ends streams without an end, lets exchanges end until `hurry`, and closes

@@ -24,6 +24,7 @@ use crate::registry::vet;
 use crate::rulefiles::{self, compile};
 use crate::session::peers::Peers;
 use crate::session::seal::Sealer;
+use crate::upstream::ways::Ways;
 
 /// A configuration, resolved.
 #[derive(Debug)]
@@ -47,7 +48,9 @@ pub struct Snapshot {
     /// Seals what clients keep for the gateway.
     pub sealer: Arc<Sealer>,
     /// The other replicas.
-    pub peers: Peers,
+    pub peers: Arc<Peers>,
+    /// The ways to the servers.
+    pub ways: Ways,
     config_json: String,
     policy_json: String,
 }
@@ -160,16 +163,41 @@ impl Keys {
 impl Snapshot {
     /// Resolves a configuration. Every error of it and of all rule files comes back at once.
     pub fn build(config: Config) -> Result<Self, Vec<Located>> {
+        Self::build_from(config, None)
+    }
+
+    /// The same with what `old` has that did not change: compiled rules, sealed sessions' keys, and
+    /// each server that is defined as it was. The ways to servers are opened, or kept, afterwards.
+    pub fn rebuild(config: Config, old: &Self) -> Result<Self, Vec<Located>> {
+        Self::build_from(config, Some(old))
+    }
+
+    /// Whether nothing is different from `old`, of which it was rebuilt.
+    pub fn is_same(&self, old: &Self) -> bool {
+        let same = |(name, spec)| old.servers.get(name).is_some_and(|was| Arc::ptr_eq(was, spec));
+        self.config == old.config && self.servers.iter().all(same)
+    }
+
+    fn build_from(config: Config, old: Option<&Self>) -> Result<Self, Vec<Located>> {
         let mut errors: Vec<Located> = problems(&config)
             .into_iter()
             // Compiling tells about the folders of rules, and more of them.
             .filter(|problem| !problem.pointer.starts_with("/inspect/rules/"))
             .map(unplaced)
             .collect();
-        let rules = compile(&config).map_err(|more| errors.extend(more)).ok();
+        let rules = match old.filter(|old| old.config.inspect == config.inspect) {
+            Some(old) => Some(Arc::clone(&old.rules)),
+            None => compile(&config).map_err(|more| errors.extend(more)).ok().map(Arc::new),
+        };
         let resolved = config.servers.iter().map(|(name, server)| {
             let vetted = is_usable(&config.registry, name, server);
-            resolve(name, server, vetted)
+            let was = old.filter(|old| old.config.servers.get(name) == Some(server));
+            match was.and_then(|old| old.servers.get_key_value(name.as_str())) {
+                Some((name, spec)) if spec.vetted == vetted => {
+                    Some((Arc::clone(name), Arc::clone(spec)))
+                }
+                _ => resolve(name, server, vetted),
+            }
         });
         let servers: Option<BTreeMap<_, _>> = resolved.collect();
         let keys = match &config.auth {
@@ -177,8 +205,14 @@ impl Snapshot {
             Some(Auth::Open) | None => Some(None),
         };
         let mut wrong = |error: String| errors.push(unplaced(Problem::new("/sessions", error)));
-        let sealer = Sealer::new(&config.sessions.keys).map_err(|e| wrong(e.to_string())).ok();
-        let peers = Peers::new(&config).map_err(|e| wrong(e.to_string())).ok();
+        let (sealer, peers) = match old.filter(|old| old.config.sessions == config.sessions) {
+            Some(old) => (Some(Arc::clone(&old.sealer)), Some(Arc::clone(&old.peers))),
+            None => {
+                let sealer = Sealer::new(&config.sessions.keys).map(Arc::new);
+                let sealer = sealer.map_err(|e| wrong(e.to_string())).ok();
+                (sealer, Peers::new(&config).map(Arc::new).map_err(|e| wrong(e.to_string())).ok())
+            }
+        };
         let (Some(rules), Some(servers), Some(keys), Some(sealer), Some(peers), true) =
             (rules, servers, keys, sealer, peers, errors.is_empty())
         else {
@@ -199,12 +233,13 @@ impl Snapshot {
             ruleset_digest: rules.digest().into(),
             policy_digest: digest(&policy_json),
             config_digest: digest(&config_json),
-            rules: Arc::new(rules),
+            rules,
             policy,
             servers,
             keys,
-            sealer: Arc::new(sealer),
+            sealer,
             peers,
+            ways: Ways::default(),
             config_json,
             policy_json,
             config,
@@ -226,6 +261,11 @@ impl Snapshot {
         for pack in rulefiles::idle_packs(&self.config) {
             tracing::warn!(%pack, "not in use: no key in `inspect.packs.trust`");
         }
+        self.announce_unvetted();
+    }
+
+    /// Tells the log which servers are refused for want of an approval.
+    pub fn announce_unvetted(&self) {
         for server in self.servers.values().filter(|server| !server.vetted) {
             tracing::warn!(
                 server = %server.name,

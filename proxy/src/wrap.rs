@@ -1,7 +1,6 @@
 //! `wiregate wrap -- CMD`: the same pipeline between a client's standard input and output and a
 //! child's. This is what goes into an MCP client's configuration.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -43,10 +42,8 @@ pub struct WrapOptions {
 pub async fn run(options: WrapOptions) -> Result<i32, ServeError> {
     let mut signals = Signals::new()?;
     let spec = Arc::new(ServerSpec::child(&options.name));
-    let snapshot = Arc::new(
-        Snapshot::for_child(options.config, Arc::clone(&spec))
-            .map_err(|errors| ServeError::Config(Listed(&errors).to_string()))?,
-    );
+    let mut snapshot = Snapshot::for_child(options.config, Arc::clone(&spec))
+        .map_err(|errors| ServeError::Config(Listed(&errors).to_string()))?;
     snapshot.announce();
     let capture = open_capture(&snapshot)?;
     if let Some((_, dir)) = &capture {
@@ -56,14 +53,14 @@ pub async fn run(options: WrapOptions) -> Result<i32, ServeError> {
     let limits = &snapshot.config.limits;
     let write = snapshot.config.timeouts.write.get();
     let server = Arc::new(StdioUpstream::new(input, output, limits.stdio_line.bytes(), write));
-    let upstream: Arc<dyn Upstream> = Arc::clone(&server) as Arc<dyn Upstream>;
-    let upstreams = BTreeMap::from([(spec.name.clone(), upstream)]);
+    snapshot.ways.insert(spec.name.clone(), Arc::clone(&server) as Arc<dyn Upstream>);
+    let snapshot = Arc::new(snapshot);
     let audit =
         Audit::new(capture.map(|(recorder, _)| recorder), snapshot.config.capture.on_overflow);
     let metrics = Arc::new(Metrics::new());
     // Each server that a client wraps has a gateway of its own; what they share is the store.
     let pins = open_pins(&snapshot, Neighbours::All, &metrics)?;
-    let pipeline = Pipeline::new(Arc::clone(&snapshot), upstreams, audit, metrics);
+    let pipeline = Pipeline::new(Arc::clone(&snapshot), audit, metrics);
     let pipeline = Arc::new(pipeline.with_pins(pins));
     let cx = Arc::new(context(pipeline.sessions.run(), snapshot, spec));
 

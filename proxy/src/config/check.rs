@@ -33,12 +33,14 @@ const SMALLEST_HEADERS: Size = Size::new(8 << 10);
 const DEEPEST: usize = 1024;
 
 /// Every problem that `config` has for this use, in no particular order.
-pub(super) fn problems_for(config: &Config, using: Use) -> Vec<Problem> {
+pub(crate) fn problems_for(config: &Config, using: Use) -> Vec<Problem> {
     let mut found = Found(problems(config));
     if using == Use::Serve {
         found.addresses(config);
         let message = "no server: name one, or pass --upstream";
-        found.at(config.servers.is_empty(), "/servers", message);
+        // Where there is a folder, servers may come later.
+        let none = config.servers.is_empty() && config.registry.dir.is_none();
+        found.at(none, "/servers", message);
     }
     found.0
 }

@@ -28,7 +28,7 @@ const fn family(
 }
 
 /// Every metric there is. The text at `/metrics` and the reference both come from here.
-pub const FAMILIES: [Family; 23] = [
+pub const FAMILIES: [Family; 24] = [
     family(
         "wiregate_requests_total",
         "counter",
@@ -105,6 +105,12 @@ pub const FAMILIES: [Family; 23] = [
         "counter",
         "server; what: full, nobody, rubbish",
         "Messages of such processes that reached no client",
+    ),
+    family(
+        "wiregate_config_reloads_total",
+        "counter",
+        "outcome: changed, unchanged, refused",
+        "Times the configuration was read anew",
     ),
     family("wiregate_build_info", "info", "version", "The version that runs"),
 ];

@@ -5,6 +5,7 @@ pub mod pool;
 mod quic;
 pub mod sse;
 pub mod stdio;
+pub mod ways;
 
 use std::sync::Arc;
 
