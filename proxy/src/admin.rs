@@ -1,7 +1,10 @@
-//! Health and metrics, on a listener of their own: `/healthz`, `/readyz`, `/metrics`.
+//! Health and metrics, on a listener of their own: `/healthz`, `/readyz`, `/metrics`; and the
+//! registry, in [`servers`].
 //!
 //! Nothing here reads or changes traffic. Where the listener is reachable from other machines and
 //! the gateway asks for keys, they are asked for here too.
+
+mod servers;
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,7 +24,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Notify, Semaphore};
 
 use crate::snapshot::Snapshot;
 use crate::telemetry::{self, Metrics};
@@ -45,6 +48,10 @@ pub struct AdminState {
     recorder: Option<Recorder>,
     snapshot: ArcSwap<Snapshot>,
     ready: AtomicBool,
+    /// Asks for the configuration to be read anew.
+    pub(crate) wake: Arc<Notify>,
+    /// Held while the folder of servers is written to.
+    writing: Mutex<()>,
 }
 
 impl AdminState {
@@ -56,7 +63,14 @@ impl AdminState {
             metrics.watch_capture(recorder.clone());
         }
         let snapshot = ArcSwap::new(snapshot);
-        Self { metrics, recorder, snapshot, ready: AtomicBool::new(false) }
+        Self {
+            metrics,
+            recorder,
+            snapshot,
+            ready: AtomicBool::new(false),
+            wake: Arc::default(),
+            writing: Mutex::default(),
+        }
     }
 
     /// The configuration that is in force from now on.
@@ -130,7 +144,12 @@ impl Admin {
 
     async fn connection(&self, stream: TcpStream) {
         let service = service_fn(async |request: Request<Incoming>| {
-            Ok::<_, std::convert::Infallible>(self.answer(&request))
+            Ok::<_, std::convert::Infallible>(match request.uri().path() {
+                path if path == "/servers" || path.starts_with("/servers/") => {
+                    self.servers(request).await
+                }
+                _ => self.answer(&request),
+            })
         });
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -166,13 +185,15 @@ impl Admin {
     }
 
     fn knows<B>(&self, request: &Request<B>) -> bool {
-        let Some(Ok(header)) = request.headers().get(AUTHORIZATION).map(HeaderValue::to_str) else {
-            return false;
-        };
-        header.split_once(' ').is_some_and(|(scheme, token)| {
-            scheme.eq_ignore_ascii_case("bearer")
-                && self.state.snapshot.load().verify_key(token.trim()).is_some()
-        })
+        self.holder(request).is_some()
+    }
+
+    /// Who holds the key that a request shows.
+    fn holder<B>(&self, request: &Request<B>) -> Option<Arc<str>> {
+        let header = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
+        let (scheme, token) = header.split_once(' ')?;
+        let is_bearer = scheme.eq_ignore_ascii_case("bearer");
+        self.state.snapshot.load().verify_key(token.trim()).filter(|_| is_bearer)
     }
 
     /// 200 for as long as the process answers at all.
@@ -229,17 +250,21 @@ mod tests {
     use super::*;
     use crate::config::{Auth, Config, Key};
 
-    const KEY: &str = "wgk_of-a-test";
+    pub(super) const KEY: &str = "wgk_of-a-test";
 
     fn admin(keys: bool) -> Admin {
+        Admin { state: Arc::new(state(keys, |_| {})), is_open: keys }
+    }
+
+    pub(super) fn state(keys: bool, change: impl FnOnce(&mut Config)) -> AdminState {
         let mut config = Config::of_one_server("files", "http://127.0.0.1:9/mcp");
         if keys {
             let sha256 = crate::snapshot::digest(KEY).trim_start_matches("sha256:").to_owned();
             config.auth = Some(Auth::Keys(vec![Key { name: "probe".into(), sha256 }]));
         }
+        change(&mut config);
         let snapshot = Arc::new(Snapshot::build(config).unwrap());
-        let state = AdminState::new(Arc::new(Metrics::new()), None, snapshot);
-        Admin { state: Arc::new(state), is_open: keys }
+        AdminState::new(Arc::new(Metrics::new()), None, snapshot)
     }
 
     fn status(admin: &Admin, method: &str, path: &str, header: Option<&str>) -> u16 {

@@ -178,6 +178,7 @@ impl Pipeline {
         let waiting = Waiting { pipeline: &self, cx: &cx, exchange: waiting.cloned() };
         let reply = self.upstream(&cx).call(&cx, outgoing).await;
         waiting.over();
+        cx.snapshot.ways.note(&cx.server.name, reply.is_ok());
         self.metrics.upstream(&cx.server.name, sent.elapsed());
         match reply {
             Ok(mut reply) => {

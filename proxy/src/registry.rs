@@ -67,6 +67,11 @@ pub fn files(dir: &Path) -> Result<Vec<PathBuf>, Located> {
     Ok(found)
 }
 
+/// Whether the folder has as many servers as are read.
+pub fn is_full(dir: &Path) -> bool {
+    files(dir).is_ok_and(|files| files.len() >= MOST_FILES)
+}
+
 /// One server's name and definition.
 ///
 /// # Errors

@@ -183,11 +183,9 @@ pub fn open_ways(
     for (name, spec) in new.servers.iter().filter(|(_, spec)| spec.vetted) {
         let same =
             old.filter(|old| old.servers.get(name).is_some_and(|was| Arc::ptr_eq(was, spec)));
-        let way = match same.and_then(|old| old.ways.kept(name)) {
-            Some(way) => way,
-            None => upstream_of(spec, &new.config, children)?,
-        };
-        new.ways.insert(name.clone(), way);
+        if !same.is_some_and(|old| new.ways.keep(name, &old.ways)) {
+            new.ways.insert(name.clone(), upstream_of(spec, &new.config, children)?);
+        }
     }
     Ok(())
 }
@@ -257,16 +255,15 @@ mod tests {
         assert_eq!(fixed, ["listen"]);
         assert_eq!(new.config.listen, old.config.listen);
         assert!(Arc::ptr_eq(&new.rules, &old.rules), "rules are not compiled again");
-        let way = |snapshot: &Snapshot, name| snapshot.ways.kept(name).unwrap();
-        assert!(Arc::ptr_eq(&way(&new, "a"), &way(&old, "a")));
-        assert!(!Arc::ptr_eq(&way(&new, "b"), &way(&old, "b")));
+        assert!(new.ways.is_shared(&old.ways, "a"));
+        assert!(!new.ways.is_shared(&old.ways, "b"));
 
         let wrong: Source = Arc::new(|| Err("servers/a.yaml:1:1: no".into()));
         assert_eq!(build(&wrong, &old, &children).unwrap_err(), "servers/a.yaml:1:1: no");
         config.registry.require_vetted = true;
         let (new, _) = build(&from(config), &old, &children).unwrap();
         let new = new.unwrap();
-        assert!(new.ways.kept("a").is_none(), "nobody approved it");
+        assert!(!new.ways.is_shared(&old.ways, "a"), "nobody approved it");
     }
 
     #[test]

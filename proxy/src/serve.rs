@@ -13,7 +13,6 @@ use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -92,8 +91,6 @@ pub struct Gateway {
     pub pipeline: Arc<Pipeline>,
     state: Arc<AdminState>,
     children: Arc<Children>,
-    /// Asks for the configuration to be read anew.
-    wake: Arc<Notify>,
     stop: CancellationToken,
     accepting: tokio::task::JoinHandle<()>,
     timeouts: Timeouts,
@@ -126,11 +123,11 @@ pub async fn run(config: Config, source: Source) -> Result<(), ServeError> {
         Some(dir) => eprintln!("recording to {}", dir.display()),
         None => eprintln!("recording nothing"),
     }
-    let watching = tokio::spawn(gateway.reload(source).run(Arc::clone(&gateway.wake)));
+    let watching = tokio::spawn(gateway.reload(source).run(Arc::clone(&gateway.state.wake)));
     loop {
         tokio::select! {
             () = signals.wait() => break,
-            _ = hangup.recv() => gateway.wake.notify_one(),
+            _ = hangup.recv() => gateway.state.wake.notify_one(),
         }
     }
     tracing::info!("stopping");
@@ -200,7 +197,6 @@ impl Gateway {
                 Some(Admin::bind(written, Arc::clone(&state)).await.map_err(failed)?)
             }
         };
-        let wake = Arc::new(Notify::new());
         let timeouts = config.timeouts.clone();
         let neighbours = Neighbours::These(snapshot.servers.keys().cloned().collect());
         let pins = open_pins(&snapshot, neighbours, &metrics)?;
@@ -234,7 +230,6 @@ impl Gateway {
             pipeline,
             state,
             children,
-            wake,
             stop,
             accepting,
             timeouts,

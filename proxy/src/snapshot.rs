@@ -107,6 +107,14 @@ pub struct Command {
 }
 
 impl ServerSpec {
+    /// How it is reached, in a word that holds no secret.
+    pub fn reached(&self) -> String {
+        match &self.wire {
+            Wire::Stdio(command) => command.program.clone(),
+            _ => self.shown.to_string(),
+        }
+    }
+
     /// A server that is a child process: it has a name and no address.
     pub fn child(name: &str) -> Self {
         Self {

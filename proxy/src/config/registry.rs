@@ -20,6 +20,11 @@ pub struct Registry {
     /// Only servers that were vetted (`wiregate servers vet NAME --approve`), and are defined as
     /// they were then, are served.
     pub require_vetted: bool,
+    /// The names of keys (`auth`) whose holders may list, add and remove servers at the address of
+    /// `admin`, under `/servers`. Whoever may add one may start programs. Without any there is
+    /// nothing under `/servers`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub admins: Vec<String>,
     /// Where approvals are kept; settled when the configuration is read ([`Registry::records`]).
     #[serde(skip)]
     pub vetted: Option<PathBuf>,
@@ -35,7 +40,13 @@ impl Registry {
 
 impl Default for Registry {
     fn default() -> Self {
-        Self { dir: None, watch_every: Period::secs(2), require_vetted: false, vetted: None }
+        Self {
+            dir: None,
+            watch_every: Period::secs(2),
+            require_vetted: false,
+            admins: Vec::new(),
+            vetted: None,
+        }
     }
 }
 

@@ -8,22 +8,20 @@ use std::path::{Path, PathBuf};
 
 use inspect::yaml::{self, Located};
 
-use crate::config::{Config, Server, problems};
+use crate::config::{Config, Env, Server, problems};
 
 /// The file of a server. Its name is one that [`crate::config::is_server_name`] lets through.
 pub fn file_of(dir: &Path, name: &str) -> PathBuf {
     dir.join(format!("{name}.yaml"))
 }
 
-/// Refuses to write what a gateway would refuse to read. Variables that are not set here may be
-/// set there.
+/// Refuses to write what a gateway would refuse to read, in this environment.
 ///
 /// # Errors
 /// What is wrong with the text, with its places.
-pub fn check(file: &Path, name: &str, text: &str) -> Result<(), Vec<Located>> {
-    let anything = |_: &str| Some("http://127.0.0.1/".to_owned());
+pub fn check(file: &Path, name: &str, text: &str, env: Env<'_>) -> Result<(), Vec<Located>> {
     let shown = file.display().to_string();
-    let (server, marks) = yaml::from_str::<Server>(&shown, text, Some(&anything))?;
+    let (server, marks) = yaml::from_str::<Server>(&shown, text, Some(env))?;
     let mut config = Config::default();
     config.servers.insert(name.to_owned(), server);
     let start = format!("/servers/{name}");
