@@ -82,7 +82,8 @@ impl Pipeline {
 
     /// Puts another configuration, with its ways to servers, in the place of the one in force.
     pub(crate) fn swap(&self, snapshot: Arc<Snapshot>) {
-        self.snapshot.store(snapshot);
+        let old = self.snapshot.swap(Arc::clone(&snapshot));
+        old.ways.leave(&snapshot.ways);
     }
 
     /// Takes what a client sent, one message or a batch, and gives what goes back.
@@ -176,6 +177,7 @@ impl Pipeline {
         let waits = head.is_request() && cx.transport != Transport::Stdio;
         let waiting = seen.exchange.as_ref().filter(|_| waits);
         let waiting = Waiting { pipeline: &self, cx: &cx, exchange: waiting.cloned() };
+        let endless = outgoing.open_ended;
         let reply = self.upstream(&cx).call(&cx, outgoing).await;
         waiting.over();
         cx.snapshot.ways.note(&cx.server.name, reply.is_ok());
@@ -183,6 +185,9 @@ impl Pipeline {
         match reply {
             Ok(mut reply) => {
                 tell_lost(&cx, &mut reply);
+                if endless {
+                    cx.snapshot.ways.bind(&cx.server.name, &mut reply);
+                }
                 relay::reply(self, cx, seen.exchange, head.is_request(), reply, sent)
             }
             Err(error) => {
@@ -205,6 +210,7 @@ impl Pipeline {
         match self.upstream(&cx).listen(&cx).await {
             Ok(mut reply) => {
                 tell_lost(&cx, &mut reply);
+                cx.snapshot.ways.bind(&cx.server.name, &mut reply);
                 let status = reply.status.map_or(200, |s| relay::client_status(s).as_u16());
                 self.audit.transport(&cx, status, None);
                 relay::reply(self, cx, None, false, reply, Instant::now())

@@ -16,6 +16,13 @@ async fn named(name: &'static str) -> FakeServer {
         let list = json!({"tools": [], "ttlMs": 0, "cacheScope": "private"});
         let found = json!({"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}},
             "_meta": {"io.modelcontextprotocol/serverInfo": {"name": name, "version": "1"}}});
+        if exchange.method == "GET" {
+            tokio::spawn(async move {
+                let _open = exchange.stream(&[]);
+                std::future::pending::<()>().await;
+            });
+            return;
+        }
         match exchange.message()["method"].as_str() {
             Some("server/discover") => exchange.result(found),
             Some("tools/list") => exchange.result(list),
@@ -29,7 +36,7 @@ async fn named(name: &'static str) -> FakeServer {
 struct Bed {
     gateway: Gateway,
     servers: PathBuf,
-    first: FakeServer,
+    _first: FakeServer,
     _dir: tempfile::TempDir,
 }
 
@@ -42,7 +49,7 @@ impl Bed {
         let registry =
             format!("registry: {{ dir: {}, watch_every: 50ms{yaml} }}\n", servers.display());
         let gateway = Gateway::configured(&first.url, &registry).await;
-        Self { gateway, servers, first, _dir: dir }
+        Self { gateway, servers, _first: first, _dir: dir }
     }
 
     fn put(&self, name: &str, text: &str) {
@@ -90,12 +97,15 @@ async fn a_server_comes_changes_and_goes_and_the_others_stay() {
     bed.until("other", &json!("one")).await;
     bed.put("other.yaml", &format!("url: {}\n", two.url));
     bed.until("other", &json!("two")).await;
+    // A stream that two holds open ends when two goes.
+    let base = bed.gateway.url.split("/mcp").next().unwrap();
+    let mut events = Client::new(&format!("{base}/mcp/other")).get().await.events();
     assert_eq!(bed.says("upstream").await, "first");
     std::fs::remove_file(bed.servers.join("other.yaml")).unwrap();
     bed.until("other", &json!(1008)).await;
+    assert!(within("the end of a stream", events.next()).await.is_none());
     assert_eq!(bed.says("upstream").await, "first");
     assert_eq!(bed.reloads("changed").await, 3.0);
-    drop(bed.first);
 }
 
 #[tokio::test]
@@ -131,7 +141,7 @@ async fn servers(dir: &Path, args: &[&str]) -> Output {
 
 #[tokio::test]
 async fn who_is_not_approved_is_refused_until_it_is() {
-    let mut bed = Bed::new(", require_vetted: true").await;
+    let bed = Bed::new(", require_vetted: true").await;
     // The server of the file was not approved either.
     assert_eq!(bed.says("upstream").await, 1010);
     bed.gateway.logged("not vetted as it is defined").await;
@@ -168,7 +178,6 @@ async fn who_is_not_approved_is_refused_until_it_is() {
     let refused = servers(&bed.servers, &["vet", "far", "--approve"]).await;
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
     assert!(!bed.servers.join("far.vetted.json").exists());
-    bed.first = named("first").await;
 }
 
 #[tokio::test]

@@ -203,6 +203,7 @@ fn failed<T>(error: &std::io::Error) -> Result<T, Refused> {
 mod tests {
     use super::super::tests::{KEY, state};
     use super::*;
+    use crate::config::{Auth, Key};
     use http::header::AUTHORIZATION;
     use std::sync::Arc;
 
@@ -224,6 +225,9 @@ mod tests {
             let state = state(true, |config| {
                 config.registry.dir = Some(dir.clone());
                 config.registry.admins = admins;
+                if let Some(Auth::Keys(keys)) = &mut config.auth {
+                    keys.push(Key { name: "other".into(), sha256: "0".repeat(64) });
+                }
             });
             Admin { state: Arc::new(state), is_open: false }
         };

@@ -5,7 +5,7 @@
 //! in the file is [`super::read`]'s business. Nothing found here repeats a value that may be a
 //! secret.
 
-use super::{Capture, Config, Inspect, PinMode, Pins, Size, Use};
+use super::{Auth, Capture, Config, Inspect, PinMode, Pins, Size, Use};
 
 /// One thing wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +56,14 @@ pub fn problems(config: &Config) -> Vec<Problem> {
     }
     for (field, problem) in config.sessions.problems() {
         found.add(format!("/sessions/{field}"), problem);
+    }
+    for (i, admin) in config.registry.admins.iter().enumerate() {
+        let keys = match &config.auth {
+            Some(Auth::Keys(keys)) => keys.as_slice(),
+            Some(Auth::Open) | None => &[],
+        };
+        let known = keys.iter().any(|key| key.name == *admin);
+        found.at(!known, &format!("/registry/admins/{i}"), "no key in `auth` has this name");
     }
     found.inspect(&config.inspect);
     found.pins(&config.pins);

@@ -6,8 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use capture::Str;
+use futures::stream::{self, StreamExt};
+use tokio_util::sync::CancellationToken;
 
 use super::{Absent, Upstream};
+use crate::envelope::{Body, Reply};
 
 /// The ways to the servers. Part of the snapshot, so that a message sees one set of them.
 #[derive(Clone, Default)]
@@ -18,6 +21,8 @@ pub struct Ways(BTreeMap<Str, Way>);
 pub struct Way {
     upstream: Arc<dyn Upstream>,
     last: Arc<AtomicU8>,
+    /// Cancelled when no configuration has this way any more.
+    gone: CancellationToken,
 }
 
 /// The words for the last call, by number.
@@ -26,7 +31,8 @@ const HEALTH: [&str; 3] = ["unknown", "ok", "failed"];
 impl Ways {
     /// Adds the way to a server.
     pub fn insert(&mut self, server: Str, upstream: Arc<dyn Upstream>) {
-        self.0.insert(server, Way { upstream, last: Arc::default() });
+        self.0
+            .insert(server, Way { upstream, last: Arc::default(), gone: CancellationToken::new() });
     }
 
     /// Keeps the way to a server that another configuration has; `false` when it has none.
@@ -40,6 +46,22 @@ impl Ways {
         match self.0.get(server) {
             Some(way) => &*way.upstream,
             None => &Absent,
+        }
+    }
+
+    /// Ends the streams without an end by ways that `new` does not have.
+    pub(crate) fn leave(&self, new: &Ways) {
+        for (server, way) in self.0.iter().filter(|(server, _)| !self.is_shared(new, server)) {
+            tracing::debug!(%server, "the way to a server is left");
+            way.gone.cancel();
+        }
+    }
+
+    /// Has a reply's stream end when the way to its server is left.
+    pub(crate) fn bind(&self, server: &str, reply: &mut Reply) {
+        if let (Some(way), Body::Stream(events)) = (self.0.get(server), &mut reply.body) {
+            let endless = std::mem::replace(events, stream::empty().boxed());
+            *events = endless.take_until(way.gone.clone().cancelled_owned()).boxed();
         }
     }
 
@@ -57,7 +79,6 @@ impl Ways {
     }
 
     /// Whether both have the same way to a server.
-    #[cfg(test)]
     pub(crate) fn is_shared(&self, other: &Ways, server: &str) -> bool {
         let (one, other) = (self.0.get(server), other.0.get(server));
         one.zip(other).is_some_and(|(one, other)| Arc::ptr_eq(&one.upstream, &other.upstream))
