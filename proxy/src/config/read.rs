@@ -285,7 +285,9 @@ mod tests {
         let store = Some("/home/someone/.local/state/wiregate/pins.sqlite".into());
         let pins = super::super::Pins { store, ..Default::default() };
         let default = Config::of_one_server("files", "http://127.0.0.1:9000/mcp");
-        assert_eq!(config, Config { capture, pins, ..default });
+        let vetted = Some("/home/someone/.local/state/wiregate/vetted".into());
+        let registry = super::super::Registry { vetted, ..Default::default() };
+        assert_eq!(config, Config { capture, pins, registry, ..default });
     }
 
     #[test]

@@ -333,6 +333,7 @@ mod tests {
     /// Metrics of which each family has at least one sample.
     fn touched() -> Metrics {
         let metrics = Metrics::new();
+        metrics.reload("changed");
         metrics.set_servers(["files".into()]);
         metrics.request("files", "tools/call", "ok");
         metrics.request("no-such", "made/up", "denied");
