@@ -30,7 +30,9 @@ pub(crate) struct Filter {
     range_shift: u32,
     /// Sorted by the hash of their gram.
     entries: Vec<Entry>,
-    literals: Vec<Vec<u8>>,
+    /// All literals one after the other, and where each begins; and one more, the end.
+    literals: Vec<u8>,
+    literals_from: Vec<u32>,
 }
 
 /// Which hashes belong to a literal's gram.
@@ -41,19 +43,20 @@ impl Bitmap {
     /// The word and the bit in it that answer for a gram.
     fn place(gram: u32) -> (usize, u32) {
         let hash = hash(gram);
-        ((hash >> (32 - INDEX_BITS + 5)) as usize, 1 << ((hash >> (32 - INDEX_BITS)) & 31))
+        ((hash >> (32 - INDEX_BITS + 5)) as usize, (hash >> (32 - INDEX_BITS)) & 31)
     }
 
     fn set(&mut self, gram: u32) {
         let (word, bit) = Self::place(gram);
         if let Some(word) = self.0.get_mut(word) {
-            *word |= bit;
+            *word |= 1 << bit;
         }
     }
 
-    fn may_have(&self, gram: u32) -> bool {
+    /// One if a gram may stand where this one does.
+    fn bit(&self, gram: u32) -> u32 {
         let (word, bit) = Self::place(gram);
-        self.0.get(word).is_some_and(|word| word & bit != 0)
+        self.0.get(word).map_or(0, |word| word >> bit & 1)
     }
 }
 
@@ -86,10 +89,10 @@ pub(crate) struct LiteralHit {
 
 impl Filter {
     /// Compiles the literals, which are in lower case; `None` when one is too short or they are too many.
-    pub(crate) fn new(literals: &[Vec<u8>]) -> Option<Self> {
+    pub(crate) fn new<L: AsRef<[u8]>>(literals: &[L]) -> Option<Self> {
         let mut entries: Vec<Entry> = Vec::with_capacity(literals.len());
         for (index, literal) in literals.iter().enumerate() {
-            let grams = literal.windows(GRAM).enumerate();
+            let grams = literal.as_ref().windows(GRAM).enumerate();
             let (offset, gram) =
                 grams.min_by(|(_, a), (_, b)| commonness(a).total_cmp(&commonness(b)))?;
             let number = |n: usize| u32::try_from(n).ok();
@@ -110,7 +113,18 @@ impl Filter {
             before += *range;
             *range = before;
         }
-        Some(Self { bitmap, ranges, range_shift, entries, literals: literals.to_vec() })
+        let mut literals_from = vec![0];
+        let mut all = Vec::new();
+        for literal in literals {
+            all.extend_from_slice(literal.as_ref());
+            literals_from.push(u32::try_from(all.len()).ok()?);
+        }
+        Some(Self { bitmap, ranges, range_shift, entries, literals: all, literals_from })
+    }
+
+    fn literal(&self, at: usize) -> Option<&[u8]> {
+        let (from, to) = (self.literals_from.get(at)?, self.literals_from.get(at + 1)?);
+        self.literals.get(*from as usize..*to as usize)
     }
 
     /// Calls `give` with every occurrence of every literal, overlapping ones too, until it breaks.
@@ -121,12 +135,12 @@ impl Filter {
         let mut at = 0;
         // eight positions take eleven bytes
         while let Some(block) = text.get(at..at + 12).and_then(|block| block.first_chunk()) {
-            if self.block(block) {
-                for at in at..at + BLOCK {
-                    if self.at(text, at, &mut give).is_break() {
-                        return;
-                    }
+            let mut some = self.block(block);
+            while some != 0 {
+                if self.at(text, at + some.trailing_zeros() as usize, &mut give).is_break() {
+                    return;
                 }
+                some &= some - 1;
             }
             at += BLOCK;
         }
@@ -138,17 +152,17 @@ impl Filter {
         }
     }
 
-    /// Whether a gram may stand at one of eight positions.
-    fn block(&self, block: &[u8; 12]) -> bool {
+    /// At which of eight positions a gram may stand, as bits.
+    fn block(&self, block: &[u8; 12]) -> u32 {
         let eight = |at: usize| {
             let bytes = block.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
             u64::from_le_bytes(bytes.unwrap_or_default()) | FOLD << 32 | FOLD
         };
         let (low, high) = (eight(0), eight(4));
         // no branch between: all are asked, then the answers are put together
-        (0..4).fold(false, |some, offset| {
+        (0..4).fold(0, |some, offset| {
             let (low, high) = ((low >> (8 * offset)) as u32, (high >> (8 * offset)) as u32);
-            some | self.bitmap.may_have(low) | self.bitmap.may_have(high)
+            some | self.bitmap.bit(low) << offset | self.bitmap.bit(high) << (offset + 4)
         })
     }
 
@@ -163,9 +177,6 @@ impl Filter {
             return ControlFlow::Continue(());
         };
         let gram = fold(gram);
-        if !self.bitmap.may_have(gram) {
-            return ControlFlow::Continue(());
-        }
         let range = (hash(gram) >> self.range_shift) as usize;
         let (Some(first), Some(end)) = (self.ranges.get(range), self.ranges.get(range + 1)) else {
             return ControlFlow::Continue(());
@@ -174,7 +185,7 @@ impl Filter {
         for entry in near.iter().filter(|entry| entry.gram == gram) {
             let literal = entry.literal as usize;
             let Some(start) = at.checked_sub(entry.offset as usize) else { continue };
-            let Some(wanted) = self.literals.get(literal) else { continue };
+            let Some(wanted) = self.literal(literal) else { continue };
             let end = start + wanted.len();
             if text.get(start..end).is_some_and(|text| text.eq_ignore_ascii_case(wanted)) {
                 give(LiteralHit { literal, start, end, at })?;

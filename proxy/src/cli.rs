@@ -102,12 +102,14 @@ struct ServeArgs {
     log: LogFlags,
 }
 
-/// Run one MCP server as a child and stand between it and the client, on stdio.
+/// Stand between a client on stdio and one MCP server: a child process, or one at an address.
 ///
-/// Put it in front of the server's command in the client's configuration.
+/// Put it in front of the server's command in the client's configuration; or, with --upstream, in
+/// the place of a command, for a client that can only start servers.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
-  wiregate wrap --name files -- npx -y @modelcontextprotocol/server-filesystem /tmp")]
+  wiregate wrap --name files -- npx -y @modelcontextprotocol/server-filesystem /tmp
+  wiregate wrap --upstream https://mcp.example.com/mcp --key-env MCP_KEY")]
 struct WrapArgs {
     /// The configuration file; its `servers` are not used
     #[arg(short, long, value_name = "FILE")]
@@ -121,8 +123,19 @@ struct WrapArgs {
     capture: CaptureFlags,
     #[command(flatten)]
     log: LogFlags,
+    /// The server's endpoint, for a server that is no child
+    #[arg(long, value_name = "URL")]
+    upstream: Option<String>,
+    /// The environment variable that holds the key this server asks for
+    #[arg(long, value_name = "VARIABLE", requires = "upstream")]
+    key_env: Option<String>,
     /// The server's command and its arguments
-    #[arg(last = true, required = true, value_name = "CMD")]
+    #[arg(
+        last = true,
+        value_name = "CMD",
+        required_unless_present = "upstream",
+        conflicts_with = "upstream"
+    )]
     command: Vec<OsString>,
 }
 
@@ -295,6 +308,9 @@ pub enum CliError {
         /// What is wrong with it.
         source: ImportError,
     },
+    /// A variable that should hold a key is not set. The user's to mend.
+    #[error("--key-env: {0} is not set")]
+    NoKey(String),
     /// There is no folder of servers. The user's to mend.
     #[error("no folder of servers: give `--dir DIR`, or `registry.dir` in the configuration")]
     NoRegistry,
@@ -391,7 +407,17 @@ fn serve_config(args: &ServeArgs) -> Result<Config, CliError> {
 }
 
 fn wrap(args: WrapArgs) -> Result<ExitCode, CliError> {
-    let written = settings::written(args.config.as_deref())?;
+    let mut written = settings::written(args.config.as_deref())?;
+    if let Some(url) = &args.upstream {
+        let name = args.name.clone().unwrap_or_else(|| settings::name_of_url(url));
+        if !is_server_name(&name) {
+            return Err(CliError::ServerName);
+        }
+        settings::reach(&mut written, name, url, args.key_env.as_deref())?;
+        let config = settings::finish(written, &args.inspect, &args.capture, &args.log, Use::Wrap)?;
+        telemetry::init(&config.log)?;
+        return Ok(exit_code(in_runtime(wrap::reach(config))??));
+    }
     let config = settings::finish(written, &args.inspect, &args.capture, &args.log, Use::Wrap)?;
     telemetry::init(&config.log)?;
     let name = args.name.unwrap_or_else(|| settings::name_of(&args.command));

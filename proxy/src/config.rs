@@ -12,7 +12,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
+mod bridge;
+mod catalog;
 mod check;
+mod legacy;
 mod packs;
 mod pins;
 mod processes;
@@ -28,8 +31,13 @@ mod units;
 
 pub use inspect::Preset;
 
+pub use bridge::Bridge;
+pub use catalog::{
+    Catalog, Composite, OnCollision, OnFailure, OnStepError, Prefix, Step, Virtual, When,
+};
 pub(crate) use check::problems_for;
 pub use check::{Problem, problems};
+pub use legacy::Legacy;
 pub use packs::{Packs, Trusted};
 pub use pins::{OnChanged, OnNew, OnStoreError, PinKind, PinMode, Pins};
 pub use processes::Processes;
@@ -75,6 +83,8 @@ pub struct Config {
     pub sessions: Sessions,
     /// Servers beside these, in a folder.
     pub registry: Registry,
+    /// How several servers look like one, and endpoints and tools made of their parts.
+    pub catalog: Catalog,
     /// What is looked for in messages, and what is done about it.
     pub inspect: Inspect,
     /// Whether servers may change what they offer.
@@ -87,6 +97,10 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// What servers that are started by a `command` may take.
     pub processes: Processes,
+    /// Between clients and servers of different revisions.
+    pub bridge: Bridge,
+    /// Sessions that the gateway opens with servers itself.
+    pub legacy: Legacy,
     /// The gateway's own log, on stderr. No message content goes into it.
     pub log: Log,
 }
@@ -229,7 +243,7 @@ pub enum Journal {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Bytes of one request's or response's body.
+    /// Bytes of one request's or response's body, and of one message by WebSocket.
     pub body: Size,
     /// Bytes of one request's headers.
     pub headers: Size,
@@ -251,6 +265,10 @@ pub struct Limits {
     pub exchanges: usize,
     /// Event streams open at once.
     pub streams: usize,
+    /// Connections open at once to one server by HTTP+SSE or WebSocket; each is a session.
+    pub channels: usize,
+    /// Requests under way at once on one connection by HTTP+SSE or WebSocket.
+    pub channel_requests: usize,
 }
 
 /// How long each wait may last.
@@ -273,6 +291,8 @@ pub struct Timeouts {
     pub write: Period,
     /// Between two keep-alive comments on an event stream that is quiet.
     pub keep_alive: Period,
+    /// A session with a server by HTTP+SSE or WebSocket in which nothing is said.
+    pub channel_idle: Period,
     /// Letting exchanges end when the gateway stops.
     pub drain: Period,
 }
@@ -311,12 +331,15 @@ impl Default for Config {
             servers: BTreeMap::new(),
             sessions: Sessions::default(),
             registry: Registry::default(),
+            catalog: Catalog::default(),
             inspect: Inspect::default(),
             pins: Pins::default(),
             capture: Capture::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             processes: Processes::default(),
+            bridge: Bridge::default(),
+            legacy: Legacy::default(),
             log: Log::default(),
         }
     }
@@ -371,6 +394,8 @@ impl Default for Limits {
             batch: 100,
             exchanges: 10_000,
             streams: 4000,
+            channels: 1000,
+            channel_requests: 64,
         }
     }
 }
@@ -386,6 +411,7 @@ impl Default for Timeouts {
             body_read: Period::secs(30),
             write: Period::secs(30),
             keep_alive: Period::secs(15),
+            channel_idle: Period::secs(1800),
             drain: Period::secs(30),
         }
     }

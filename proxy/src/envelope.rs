@@ -110,6 +110,11 @@ impl Head {
         }
     }
 
+    /// Whether it is of this method.
+    pub fn is(&self, method: &str) -> bool {
+        self.method.as_deref() == Some(method)
+    }
+
     /// Whether somebody waits for an answer.
     pub fn is_request(&self) -> bool {
         self.kind == Kind::Request

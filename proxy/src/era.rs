@@ -1,5 +1,16 @@
 //! The revisions of MCP, and what headers and body must say of each other (spec 2026-07-28,
-//! transports, "header and body"). The bridge between eras will stand here too.
+//! transports, "header and body"). The bridge between eras stands in [`bridge`].
+
+pub mod bridge;
+mod detect;
+mod feed;
+mod members;
+mod parked;
+mod session_pool;
+mod splice;
+pub(crate) mod to_legacy;
+mod to_modern;
+mod upstream_session;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -46,6 +57,27 @@ pub fn check(headers: &McpHeaders, head: &Head) -> Result<(), Denied> {
     }
 }
 
+/// Checks a message on a transport without headers, where nothing can differ: only what it claims
+/// of itself counts.
+///
+/// # Errors
+/// `-32602` for an incomplete `_meta`, `-32022` for a revision nobody here speaks.
+pub fn check_claim(head: &Head) -> Result<(), Denied> {
+    match &head.claim {
+        Claim::None => Ok(()),
+        Claim::Malformed(what) => Err(Denied::invalid_params(what)),
+        Claim::Complete(version) => spoken(version),
+    }
+}
+
+/// Refuses a claim of a revision that has none, or that nobody here speaks.
+fn spoken(version: &str) -> Result<(), Denied> {
+    if !is_modern(version.as_bytes()) || !REVISIONS.contains(&version) {
+        return Err(Denied::unsupported_version(version));
+    }
+    Ok(())
+}
+
 fn modern(
     headers: &McpHeaders,
     head: &Head,
@@ -61,9 +93,7 @@ fn modern(
         None if strict => return Err(Denied::header_mismatch("MCP-Protocol-Version is missing")),
         _ => {}
     }
-    if !is_modern(version.as_bytes()) || !REVISIONS.contains(&version) {
-        return Err(Denied::unsupported_version(version));
-    }
+    spoken(version)?;
     mirrored("Mcp-Method", headers.method.first(), head.method.as_deref(), strict)?;
     let named = matches!(
         head.method.as_deref(),
@@ -159,6 +189,18 @@ mod tests {
         assert_eq!(decode(&HeaderValue::from_str(&format!("=?base64?{bare}?=")).unwrap()), None);
         let lone = HeaderValue::from_static("=?base64?abc");
         assert_eq!(decode(&lone).as_deref(), Some(b"=?base64?abc".as_slice()));
+    }
+
+    #[test]
+    fn a_claim_is_judged_where_no_header_says_it_too() {
+        let code = |claim| check_claim(&Head { claim, ..Head::error() }).map_err(|d| d.code);
+        assert_eq!(code(Claim::None), Ok(()));
+        assert_eq!(code(Claim::Complete("2026-07-28".into())), Ok(()));
+        assert_eq!(code(Claim::Malformed("no string")), Err(-32602));
+        // Of a revision with a handshake, and of none.
+        for version in ["2025-11-25", "2027-01-01", "", "latest"] {
+            assert_eq!(code(Claim::Complete(version.into())), Err(-32022), "{version}");
+        }
     }
 
     #[test]

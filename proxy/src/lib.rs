@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod audit;
 mod batch;
+pub mod catalog;
 pub mod child;
 pub mod cli;
 pub mod clients;
@@ -17,6 +18,7 @@ pub mod envelope;
 pub mod era;
 pub mod lines;
 pub mod packs;
+mod peek;
 pub mod pins;
 pub mod pipeline;
 pub mod policy;

@@ -12,8 +12,9 @@ use inspect::{Action, Direction};
 
 use crate::audit::{Audit, Leg, Timing};
 use crate::batch::join_replies;
+use crate::catalog::{self, Catalog};
 use crate::config::Config;
-use crate::envelope::{Context, Head, McpHeaders, Reply, Transport, clipped};
+use crate::envelope::{Context, Head, McpHeaders, Reply, clipped};
 use crate::pins::{Neighbours, Pins};
 use crate::policy::Denied;
 use crate::policy::inspect::{self as look, Seen};
@@ -44,6 +45,8 @@ pub struct Pipeline {
     pub schemas: OutputSchemas,
     /// What servers offer, and whether it is what it was.
     pub pins: Pins,
+    /// What is remembered for endpoints of many servers.
+    pub(crate) catalog: Catalog,
 }
 
 impl std::fmt::Debug for Pipeline {
@@ -63,6 +66,7 @@ impl Pipeline {
             fronts: Fronts::default(),
             places: Places::new(limits),
             schemas: OutputSchemas::default(),
+            catalog: Catalog::default(),
             snapshot: ArcSwap::new(snapshot),
             audit,
             pins: Pins::unsaved(Neighbours::All, Arc::clone(&metrics)),
@@ -88,6 +92,10 @@ impl Pipeline {
 
     /// Takes what a client sent, one message or a batch, and gives what goes back.
     pub async fn handle(self: Arc<Self>, cx: Arc<Context>, frame: Bytes) -> Reply {
+        // many: what is for several servers comes back here, once for each
+        if let Some(face) = cx.snapshot.faces.get(&cx.server.name).cloned() {
+            return catalog::handle(self, cx, face, frame).await;
+        }
         let limits = look::parse_limits(&cx.snapshot.config.limits);
         match split_batch(&frame, &limits, cx.snapshot.config.limits.batch) {
             Ok(None) => self.one(cx, frame, false).await,
@@ -173,8 +181,7 @@ impl Pipeline {
             self.audit.sent(&cx, &self.sessions, &seen, Leg::Upstream, &outgoing.raw, kept);
         }
         let sent = Instant::now();
-        // On stdio a call ends with its writing: nobody can leave in between.
-        let waits = head.is_request() && cx.transport != Transport::Stdio;
+        let waits = head.is_request() && self.upstream(&cx).answers();
         let waiting = seen.exchange.as_ref().filter(|_| waits);
         let waiting = Waiting { pipeline: &self, cx: &cx, exchange: waiting.cloned() };
         let endless = outgoing.open_ended;
@@ -204,6 +211,9 @@ impl Pipeline {
 
     /// Opens the stream of what the server sends unasked.
     pub async fn listen(self: Arc<Self>, cx: Arc<Context>) -> Reply {
+        if let Some(face) = cx.snapshot.faces.get(&cx.server.name).cloned() {
+            return catalog::listen(self, cx, face).await;
+        }
         if let Err(denied) = vetting::check(&cx.server) {
             return self.fail(&cx, None, &denied);
         }
@@ -224,6 +234,9 @@ impl Pipeline {
 
     /// Ends a client's session.
     pub async fn close(self: Arc<Self>, cx: Arc<Context>) -> Reply {
+        if let Some(face) = cx.snapshot.faces.get(&cx.server.name).cloned() {
+            return catalog::close(self, cx, face).await;
+        }
         if let Err(denied) = vetting::check(&cx.server) {
             return self.fail(&cx, None, &denied);
         }
@@ -366,5 +379,5 @@ fn check_era(cx: &Context, head: &Head, in_batch: bool) -> Result<(), Denied> {
         return Err(Denied::invalid_request("initialize can't be part of a batch"));
     }
     // Where one channel carries everything there are no headers to agree with.
-    if cx.transport.has_headers() { era::check(&cx.headers, head) } else { Ok(()) }
+    if cx.transport.has_headers() { era::check(&cx.headers, head) } else { era::check_claim(head) }
 }

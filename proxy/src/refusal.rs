@@ -10,7 +10,7 @@ use inspect::Direction;
 use inspect::message::Kind;
 
 use crate::audit::{Leg, Timing};
-use crate::envelope::{Context, Reply, Transport};
+use crate::envelope::{Context, Head, Reply};
 use crate::pipeline::Pipeline;
 use crate::policy::inspect::Seen;
 use crate::policy::{Denied, blocked};
@@ -118,7 +118,7 @@ impl Pipeline {
     /// other transports by silence.
     pub(crate) fn unasked(&self, cx: &Context, denied: &Denied) -> Reply {
         self.metrics.denied(denied.reason);
-        if cx.transport == Transport::Stdio {
+        if !cx.transport.has_headers() {
             return Reply::empty(StatusCode::ACCEPTED);
         }
         let answer = denied.answer(None);
@@ -139,6 +139,14 @@ impl Pipeline {
             self.count(cx, Some(&exchange.method), denied.outcome());
         }
         self.audit.answered(cx, Leg::Client, exchange, &answer, denied.reason, Timing::default());
+        Reply::one(denied.status, answer)
+    }
+
+    /// Answers a request that went to no server with an error of the gateway's own.
+    pub(crate) fn refuse_request(&self, cx: &Context, head: &Head, denied: &Denied) -> Reply {
+        self.metrics.denied(denied.reason);
+        let answer = denied.answer(head.id.as_deref());
+        self.audit.answered(cx, Leg::Client, None, &answer, denied.reason, Timing::default());
         Reply::one(denied.status, answer)
     }
 

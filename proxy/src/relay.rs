@@ -11,7 +11,7 @@ use inspect::{Action, Carry, Direction};
 
 use crate::audit::{Leg, Timing};
 use crate::batch::join;
-use crate::envelope::{Body, Context, Event, Head, Reply, Transport, clipped};
+use crate::envelope::{Body, Context, Event, Head, Reply, clipped};
 use crate::pipeline::Pipeline;
 use crate::policy::inspect::{self as look, Seen};
 use crate::policy::{BAD_UPSTREAM, Denied, blocked, withhold};
@@ -31,7 +31,7 @@ pub(crate) fn reply(
     let status = reply.status.map(client_status);
     // Stateless revisions have no sessions: one that a server mints all the same is not passed on.
     let session = reply.session.filter(|_| !exchange.as_ref().is_some_and(|e| e.modern));
-    let waits = cx.transport != Transport::Stdio;
+    let waits = pipeline.upstream(&cx).answers();
     let exchange = exchange.filter(|_| is_request);
     let open_ended = exchange.as_ref().is_some_and(|e| &*e.method == "subscriptions/listen");
     let status_code = reply.status.map(|s| s.as_u16());

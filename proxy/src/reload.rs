@@ -17,9 +17,8 @@ use crate::admin::AdminState;
 use crate::config::{Config, Listed, Use, problems_for};
 use crate::pins::Neighbours;
 use crate::pipeline::Pipeline;
-use crate::serve::upstream_of;
+use crate::serve::Opener;
 use crate::snapshot::Snapshot;
-use crate::upstream::pool::Children;
 
 /// Reads the configuration anew, folder and flags included. The error is for the log: a line for
 /// each thing that is wrong, with its place.
@@ -32,7 +31,7 @@ const SHORTEST: Duration = Duration::from_millis(20);
 pub struct Reload {
     pipeline: Arc<Pipeline>,
     state: Arc<AdminState>,
-    children: Arc<Children>,
+    opener: Opener,
     source: Source,
     /// What was told to need a restart.
     told: Vec<&'static str>,
@@ -70,10 +69,10 @@ impl Reload {
     pub fn new(
         pipeline: Arc<Pipeline>,
         state: Arc<AdminState>,
-        children: Arc<Children>,
+        opener: Opener,
         source: Source,
     ) -> Reload {
-        Reload { pipeline, state, children, source, told: Vec::new() }
+        Reload { pipeline, state, opener, source, told: Vec::new() }
     }
 
     /// Looks at the folder for ever, and reloads when it changed or `wake` asks for it.
@@ -115,8 +114,8 @@ impl Reload {
 
     async fn try_reload(&mut self) -> Result<Outcome, String> {
         let (source, old) = (Arc::clone(&self.source), self.pipeline.snapshot());
-        let children = Arc::clone(&self.children);
-        let built = spawn_blocking(move || build(&source, &old, &children)).await;
+        let opener = self.opener.clone();
+        let built = spawn_blocking(move || build(&source, &old, &opener)).await;
         let (new, fixed) = built.map_err(|error| error.to_string())??;
         if fixed != self.told {
             if !fixed.is_empty() {
@@ -154,7 +153,7 @@ impl Reload {
 fn build(
     source: &Source,
     old: &Snapshot,
-    children: &Arc<Children>,
+    opener: &Opener,
 ) -> Result<(Option<Snapshot>, Vec<&'static str>), String> {
     let mut config = source()?;
     let fixed = keep(&old.config, &mut config);
@@ -166,7 +165,7 @@ fn build(
     if new.is_same(old) {
         return Ok((None, fixed));
     }
-    open_ways(&mut new, Some(old), children).map_err(|error| error.to_string())?;
+    open_ways(&mut new, Some(old), opener).map_err(|error| error.to_string())?;
     Ok((Some(new), fixed))
 }
 
@@ -178,13 +177,13 @@ fn build(
 pub fn open_ways(
     new: &mut Snapshot,
     old: Option<&Snapshot>,
-    children: &Arc<Children>,
+    opener: &Opener,
 ) -> Result<(), crate::tls::TlsError> {
     for (name, spec) in new.servers.iter().filter(|(_, spec)| spec.vetted) {
         let same =
             old.filter(|old| old.servers.get(name).is_some_and(|was| Arc::ptr_eq(was, spec)));
         if !same.is_some_and(|old| new.ways.keep(name, &old.ways)) {
-            new.ways.insert(name.clone(), upstream_of(spec, &new.config, children)?);
+            new.ways.insert(name.clone(), opener.open(spec, &new.config)?);
         }
     }
     Ok(())
@@ -209,6 +208,8 @@ fn keep(old: &Config, new: &mut Config) -> Vec<&'static str> {
         ("capture", one(&old.capture, &mut new.capture)),
         ("limits", one(&old.limits, &mut new.limits)),
         ("timeouts", one(&old.timeouts, &mut new.timeouts)),
+        ("bridge", one(&old.bridge, &mut new.bridge)),
+        ("legacy", one(&old.legacy, &mut new.legacy)),
         ("processes", one(&old.processes, &mut new.processes)),
         ("log", one(&old.log, &mut new.log)),
     ];
@@ -234,23 +235,31 @@ fn marks(dir: &Path) -> Vec<Mark> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::Metrics;
+    use crate::upstream::pool::Children;
+
+    fn opener(snapshot: &Snapshot) -> Opener {
+        let metrics = Arc::new(Metrics::new());
+        let children = Children::new(Default::default(), Arc::clone(&metrics));
+        Opener::new(snapshot, &children, &metrics)
+    }
 
     #[test]
     fn what_did_not_change_is_kept_and_what_cannot_change_is_told() {
-        let children = Children::new(Default::default(), Arc::default());
         let mut config = Config::of_one_server("a", "http://127.0.0.1:9/mcp");
         let b = Config::of_one_server("b", "http://127.0.0.1:9/mcp");
         config.servers.extend(b.servers.clone());
         let mut old = Snapshot::build(config.clone()).unwrap();
-        open_ways(&mut old, None, &children).unwrap();
+        let opener = opener(&old);
+        open_ways(&mut old, None, &opener).unwrap();
         let from = |config: Config| -> Source { Arc::new(move || Ok(config.clone())) };
-        let (same, fixed) = build(&from(config.clone()), &old, &children).unwrap();
+        let (same, fixed) = build(&from(config.clone()), &old, &opener).unwrap();
         assert!(same.is_none() && fixed.is_empty());
 
         config.listen = "127.0.0.1:1".into();
         let moved = Config::of_one_server("b", "http://127.0.0.1:10/mcp");
         config.servers.extend(moved.servers);
-        let (new, fixed) = build(&from(config.clone()), &old, &children).unwrap();
+        let (new, fixed) = build(&from(config.clone()), &old, &opener).unwrap();
         let new = new.unwrap();
         assert_eq!(fixed, ["listen"]);
         assert_eq!(new.config.listen, old.config.listen);
@@ -259,24 +268,24 @@ mod tests {
         assert!(!new.ways.is_shared(&old.ways, "b"));
 
         let wrong: Source = Arc::new(|| Err("servers/a.yaml:1:1: no".into()));
-        assert_eq!(build(&wrong, &old, &children).unwrap_err(), "servers/a.yaml:1:1: no");
+        assert_eq!(build(&wrong, &old, &opener).unwrap_err(), "servers/a.yaml:1:1: no");
         config.registry.require_vetted = true;
-        let (new, _) = build(&from(config), &old, &children).unwrap();
+        let (new, _) = build(&from(config), &old, &opener).unwrap();
         let new = new.unwrap();
         assert!(!new.ways.is_shared(&old.ways, "a"), "nobody approved it");
     }
 
     #[test]
     fn auth_must_suit_the_address_that_is_listened_on() {
-        let children = Children::new(Default::default(), Arc::default());
         let mut config = Config::of_one_server("a", "http://127.0.0.1:9/mcp");
         config.auth = Some(crate::config::Auth::Open);
         config.listen = "0.0.0.0:0".into();
         let old = Snapshot::build(config.clone()).unwrap();
+        let opener = opener(&old);
         config.listen = "127.0.0.1:0".into();
         config.auth = None;
         let source: Source = Arc::new(move || Ok(config.clone()));
-        assert!(build(&source, &old, &children).unwrap_err().starts_with("/listen"));
+        assert!(build(&source, &old, &opener).unwrap_err().starts_with("/listen"));
     }
 
     #[test]

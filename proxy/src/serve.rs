@@ -26,6 +26,8 @@ use crate::config::{self, Config, Listed, Timeouts};
 use crate::downstream::connection::Connection;
 use crate::downstream::http::Front;
 use crate::downstream::quic;
+use crate::era::bridge::Bridge;
+use crate::era::to_legacy::{self, Lot};
 use crate::pins::{Neighbours, Pins, StoreError};
 use crate::pipeline::Pipeline;
 use crate::reload::{self, Reload, Source};
@@ -91,6 +93,7 @@ pub struct Gateway {
     pub pipeline: Arc<Pipeline>,
     state: Arc<AdminState>,
     children: Arc<Children>,
+    opener: Opener,
     stop: CancellationToken,
     accepting: tokio::task::JoinHandle<()>,
     timeouts: Timeouts,
@@ -108,10 +111,12 @@ pub async fn run(config: Config, source: Source) -> Result<(), ServeError> {
     let gateway = Gateway::start(config).await?;
     gateway.pipeline.snapshot().announce();
     fronts::announce(&gateway.pipeline.snapshot());
-    let one = gateway.pipeline.snapshot().servers.len() == 1;
-    for name in gateway.pipeline.snapshot().servers.keys() {
-        let path = if one { "/mcp".to_owned() } else { format!("/mcp/{name}") };
-        eprintln!("listening on {scheme}://{}{path}", gateway.address);
+    let snapshot = gateway.pipeline.snapshot();
+    eprintln!("listening on {scheme}://{}/mcp", gateway.address);
+    if snapshot.servers.len() > 1 || snapshot.faces.names().next().is_some() {
+        for name in snapshot.servers.keys().chain(snapshot.faces.names()) {
+            eprintln!("listening on {scheme}://{}/mcp/{name}", gateway.address);
+        }
     }
     if let Some(admin) = gateway.admin {
         eprintln!("health and metrics on http://{admin}");
@@ -176,8 +181,10 @@ impl Gateway {
         let config = &snapshot.config;
         let tls = config.tls.as_ref().map(tls::server).transpose()?.map(TlsAcceptor::from);
         let metrics = Arc::new(Metrics::new());
+        metrics.set_servers(snapshot.servers.keys().cloned());
         let children = Children::new(config.processes.clone(), Arc::clone(&metrics));
-        reload::open_ways(&mut snapshot, None, &children)?;
+        let opener = Opener::new(&snapshot, &children, &metrics);
+        reload::open_ways(&mut snapshot, None, &opener)?;
         let snapshot = Arc::new(snapshot);
         let config = &snapshot.config;
         let (listener, endpoint) = bind(&snapshot).await?;
@@ -230,6 +237,7 @@ impl Gateway {
             pipeline,
             state,
             children,
+            opener,
             stop,
             accepting,
             timeouts,
@@ -239,7 +247,7 @@ impl Gateway {
     /// What brings changes of `source` into this gateway.
     pub fn reload(&self, source: Source) -> Reload {
         let (pipeline, state) = (Arc::clone(&self.pipeline), Arc::clone(&self.state));
-        Reload::new(pipeline, state, Arc::clone(&self.children), source)
+        Reload::new(pipeline, state, self.opener.clone(), source)
     }
 
     /// Stops accepting, ends streams without an end, lets exchanges end until `hurry`, and closes
@@ -263,16 +271,39 @@ impl Gateway {
     }
 }
 
-/// The way to a server, with everything that stands before its transport.
-///
-/// # Errors
-/// When the certificates for it can't be used.
-pub fn upstream_of(
-    spec: &Arc<ServerSpec>,
-    config: &Config,
-    children: &Arc<Children>,
-) -> Result<Arc<dyn Upstream>, TlsError> {
-    upstream::open(spec, &config.limits, &config.timeouts, children)
+/// Opens ways to servers, with everything that stands before their transports.
+#[derive(Clone)]
+pub struct Opener {
+    children: Arc<Children>,
+    metrics: Arc<Metrics>,
+    lot: Arc<Lot>,
+}
+
+impl std::fmt::Debug for Opener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opener").field("children", &self.children).finish_non_exhaustive()
+    }
+}
+
+impl Opener {
+    /// For the servers of one gateway; what they park is bounded together.
+    pub fn new(snapshot: &Snapshot, children: &Arc<Children>, metrics: &Arc<Metrics>) -> Opener {
+        let (children, metrics) = (Arc::clone(children), Arc::clone(metrics));
+        Opener { children, metrics, lot: to_legacy::lot(snapshot) }
+    }
+
+    /// The way to a server.
+    ///
+    /// # Errors
+    /// When the certificates for it can't be used.
+    pub fn open(
+        &self,
+        spec: &Arc<ServerSpec>,
+        config: &Config,
+    ) -> Result<Arc<dyn Upstream>, TlsError> {
+        let wire = upstream::open(spec, &config.limits, &config.timeouts, &self.children)?;
+        Ok(Arc::new(Bridge::new(wire, spec, config, &self.metrics, &self.lot)))
+    }
 }
 
 /// Opens the folder the configuration names, and stores beside the rows what their digests mean.
@@ -453,7 +484,8 @@ impl Accept {
             .max_concurrent_streams(256)
             .keep_alive_interval(Some(config.timeouts.idle.get()))
             .keep_alive_timeout(config.timeouts.write.get());
-        let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
+        let mut connection =
+            pin!(server.serve_connection_with_upgrades(TokioIo::new(stream), service));
         let quiet = config.timeouts.header_read.get();
         let result = tokio::select! {
             result = connection.as_mut() => result,
@@ -471,5 +503,7 @@ impl Accept {
         if let Err(error) = result {
             tracing::debug!(%error, "connection ended");
         }
+        // What it was upgraded to has its places for as long.
+        known.rest().await;
     }
 }

@@ -64,7 +64,7 @@ struct State {
 /// A bounded map that forgets its oldest entry first. An entry that is taken out leaves its place
 /// in the order behind, to be skipped: taking out never searches.
 #[derive(Debug)]
-struct Table<K, V> {
+pub(crate) struct Table<K, V> {
     entries: HashMap<K, (u64, V)>,
     order: VecDeque<(u64, K)>,
     next: u64,
@@ -77,7 +77,8 @@ impl<K, V> Default for Table<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V> Table<K, V> {
-    fn put(&mut self, key: K, value: V, limit: usize) {
+    /// Puts one in; beyond `limit` the oldest go.
+    pub(crate) fn put(&mut self, key: K, value: V, limit: usize) {
         self.next += 1;
         self.entries.insert(key.clone(), (self.next, value));
         self.order.push_back((self.next, key));
@@ -94,12 +95,14 @@ impl<K: Clone + Eq + Hash, V> Table<K, V> {
         }
     }
 
-    fn get(&self, key: &K) -> Option<&V> {
-        self.entries.get(key).map(|(_, value)| value)
+    /// Takes one out.
+    pub(crate) fn take(&mut self, key: &K) -> Option<V> {
+        self.entries.remove(key).map(|(_, value)| value)
     }
 
-    fn take(&mut self, key: &K) -> Option<V> {
-        self.entries.remove(key).map(|(_, value)| value)
+    /// Looks at one.
+    pub(crate) fn get(&self, key: &K) -> Option<&V> {
+        self.entries.get(key).map(|(_, value)| value)
     }
 }
 

@@ -16,6 +16,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
+use crate::catalog::Faces;
 use crate::config::{
     Address, Auth, CertKey, Config, Key, Problem, Registry, Secret, Server, ServerEra,
     ServerTransport, problems,
@@ -43,6 +44,8 @@ pub struct Snapshot {
     pub config_digest: Arc<str>,
     /// The servers, by name.
     pub servers: BTreeMap<Arc<str>, Arc<ServerSpec>>,
+    /// The endpoints that stand for several of them.
+    pub faces: Faces,
     /// The keys that open the gateway; `None` when it asks for none.
     pub keys: Option<Keys>,
     /// Seals what clients keep for the gateway.
@@ -243,6 +246,7 @@ impl Snapshot {
             config_digest: digest(&config_json),
             rules,
             policy,
+            faces: Faces::build(&config, &servers),
             servers,
             keys,
             sealer,
@@ -254,9 +258,15 @@ impl Snapshot {
         })
     }
 
+    /// The server of this name, or what stands for many servers under it.
+    pub fn endpoint(&self, name: &str) -> Option<&Arc<ServerSpec>> {
+        self.servers.get(name).or_else(|| self.faces.get(name).map(|face| &face.spec))
+    }
+
     /// Resolves a configuration for one child process; its servers are not used.
     pub fn for_child(mut config: Config, child: Arc<ServerSpec>) -> Result<Self, Vec<Located>> {
         config.servers.clear();
+        config.catalog = Default::default();
         let mut snapshot = Self::build(config)?;
         snapshot.servers.insert(child.name.clone(), child);
         Ok(snapshot)

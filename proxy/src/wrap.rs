@@ -1,5 +1,5 @@
 //! `wiregate wrap -- CMD`: the same pipeline between a client's standard input and output and a
-//! child's. This is what goes into an MCP client's configuration.
+//! child's; `wiregate wrap --upstream URL`: and a server's that is reached by an address. This is what goes into an MCP client's configuration.
 
 use std::ffi::OsString;
 use std::sync::{Arc, OnceLock};
@@ -17,11 +17,57 @@ use crate::envelope::{Context, McpHeaders, Transport};
 use crate::pins::Neighbours;
 use crate::pipeline::Pipeline;
 use crate::policy::{Denied, UNREACHABLE};
-use crate::serve::{ServeError, Signals, close_capture, close_pins, open_capture, open_pins};
+use crate::serve::{
+    Opener, ServeError, Signals, close_capture, close_pins, open_capture, open_pins,
+};
 use crate::snapshot::{ServerSpec, Snapshot};
 use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
+use crate::upstream::pool::Children;
 use crate::upstream::stdio::StdioUpstream;
+
+/// Relays between this process' standard input and output and a server that is reached by an
+/// address, the only one of `config`, until the client's input ends.
+///
+/// # Errors
+/// When the capture can't be opened, or the certificates can't be used.
+pub async fn reach(config: Config) -> Result<i32, ServeError> {
+    let mut signals = Signals::new()?;
+    let mut snapshot = Snapshot::build(config)
+        .map_err(|errors| ServeError::Config(Listed(&errors).to_string()))?;
+    snapshot.announce();
+    let Some(spec) = snapshot.servers.values().next().cloned() else {
+        return Err(ServeError::Config("no server".into()));
+    };
+    let config = &snapshot.config;
+    let capture = open_capture(&snapshot)?;
+    let metrics = Arc::new(Metrics::new());
+    let children = Children::new(config.processes.clone(), Arc::clone(&metrics));
+    let opener = Opener::new(&snapshot, &children, &metrics);
+    let way = opener.open(&spec, config)?;
+    snapshot.ways.insert(spec.name.clone(), way);
+    let snapshot = Arc::new(snapshot);
+    let config = &snapshot.config;
+    let recorder = capture.map(|(recorder, _)| recorder);
+    let audit = Audit::new(recorder, config.capture.on_overflow);
+    let pins = open_pins(&snapshot, Neighbours::All, &metrics)?;
+    let pipeline = Pipeline::new(Arc::clone(&snapshot), audit, metrics);
+    let pipeline = Arc::new(pipeline.with_pins(pins));
+    let cx = context(pipeline.sessions.run(), Arc::clone(&snapshot), spec);
+    let out = Output::new(tokio::io::stdout(), config.timeouts.write.get());
+    let relayed = tokio::select! {
+        result = stdio::converse(&pipeline, &cx, tokio::io::stdin(), &out) => result,
+        () = signals.wait() => Ok(()),
+    };
+    if let Err(error) = relayed {
+        tracing::warn!(%error, "relaying ended");
+    }
+    let drain = config.timeouts.drain.get();
+    children.stop(drain).await;
+    close_pins(&pipeline, drain).await;
+    close_capture(pipeline.audit.recorder(), drain).await;
+    Ok(0)
+}
 
 /// What to wrap, and under which configuration.
 #[derive(Debug)]

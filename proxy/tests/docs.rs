@@ -60,7 +60,7 @@ fn every_example_is_a_configuration() {
         Snapshot::build(config).unwrap_or_else(|errors| panic!("{name}: {errors:?}"));
         count += 1;
     }
-    assert_eq!(count, 3);
+    assert_eq!(count, 4);
 }
 
 #[test]

@@ -5,7 +5,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that unwraps nothing fails, as it should")]
 
+mod bridge_to_legacy;
+mod bridge_to_modern;
 mod capture;
+mod catalog;
 mod certs;
 mod face;
 mod http3;
@@ -20,6 +23,7 @@ mod registry;
 mod relay;
 mod replay;
 mod replicas;
+mod transports;
 mod upstream;
 mod verdicts;
 mod wrap;

@@ -60,6 +60,13 @@ impl Client {
         self
     }
 
+    /// The same client of another path (and query) at the same place.
+    #[must_use]
+    pub fn at(mut self, path: &str) -> Self {
+        path.clone_into(&mut self.path);
+        self
+    }
+
     /// Posts a message.
     pub async fn post(&self, message: &Value) -> Response {
         self.send(Method::POST, message.to_string()).await

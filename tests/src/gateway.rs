@@ -38,9 +38,18 @@ impl Gateway {
     /// # Panics
     /// When it does not start.
     pub async fn configured(upstream: &str, yaml: &str) -> Self {
+        Self::of_servers(&[("upstream", upstream)], yaml).await
+    }
+
+    /// A gateway before these servers, each with its name.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn of_servers(servers: &[(&str, &str)], yaml: &str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let config = dir.path().join("wiregate.yaml");
-        let servers = format!("servers:\n  upstream:\n    url: {upstream}\n");
+        let one = |(name, url): &(&str, &str)| format!("  {name}:\n    url: {url}\n");
+        let servers = format!("servers:\n{}", servers.iter().map(one).collect::<String>());
         std::fs::write(&config, servers + yaml).expect("a file in a folder of our own");
         Self::start(dir, |command| {
             command.arg("--config").arg(config);

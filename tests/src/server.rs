@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use crate::{LEGACY, within};
+use crate::{LEGACY, MODERN, within};
 
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 
@@ -39,16 +39,49 @@ impl FakeServer {
     pub async fn start(answer: impl Fn(Exchange) + Send + Sync + 'static) -> Self {
         // Nobody reads `asked` then.
         let (_, asked) = mpsc::channel(1);
-        Self::serve(Arc::new(answer), asked).await
+        Self::serve(Arc::new(answer), asked, true).await
     }
 
     /// A server whose requests the test takes one by one with [`FakeServer::asked`].
     pub async fn by_hand() -> Self {
+        Self::taken_by_hand(true).await
+    }
+
+    /// The same, where the test answers the gateway's question for its revisions too. All others say at once that they
+    /// speak those of both eras.
+    pub async fn undisclosed() -> Self {
+        Self::taken_by_hand(false).await
+    }
+
+    async fn taken_by_hand(discloses: bool) -> Self {
         let (ask, asked) = mpsc::channel(64);
         let forward = move |exchange| {
             let _ = ask.try_send(exchange);
         };
-        Self::serve(Arc::new(forward), asked).await
+        Self::serve(Arc::new(forward), asked, discloses).await
+    }
+
+    /// A server of the stateless revision alone, whose requests the test takes one by one. Handshakes it refuses, and
+    /// what it offers it says, by itself.
+    pub async fn stateless() -> Self {
+        let (ask, asked) = mpsc::channel(64);
+        let forward = move |exchange: Exchange| {
+            let message = exchange.message();
+            if message["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"] != MODERN {
+                let data = json!({"supported": [MODERN], "requested": "none"});
+                let error = json!({"code": -32022, "message": "unsupported", "data": data});
+                let body = json!({"jsonrpc": "2.0", "id": message["id"], "error": error});
+                let kind = [("content-type", "application/json")];
+                return exchange.raw(400, &kind, body.to_string());
+            }
+            match message["method"].as_str() {
+                Some("server/discover") => exchange.result(discovered(&[MODERN])),
+                _ => {
+                    let _ = ask.try_send(exchange);
+                }
+            }
+        };
+        Self::serve(Arc::new(forward), asked, true).await
     }
 
     /// A listener that answers every connection with these bytes, whatever they are, and closes it.
@@ -77,6 +110,7 @@ impl FakeServer {
     async fn serve(
         answer: Arc<dyn Fn(Exchange) + Send + Sync>,
         asked: mpsc::Receiver<Exchange>,
+        discloses: bool,
     ) -> Self {
         let (url, listener) = listen().await;
         let taken = Arc::new(AtomicUsize::new(0));
@@ -86,7 +120,8 @@ impl FakeServer {
             while let Ok((stream, _)) = listener.accept().await {
                 count.fetch_add(1, Ordering::Relaxed);
                 let answer = Arc::clone(&answer);
-                let service = service_fn(move |request| exchange(request, Arc::clone(&answer)));
+                let service =
+                    service_fn(move |request| exchange(request, Arc::clone(&answer), discloses));
                 connections.spawn(
                     hyper::server::conn::http1::Builder::new()
                         .timer(TokioTimer::new())
@@ -104,6 +139,24 @@ impl Drop for FakeServer {
     }
 }
 
+/// What a server says of itself that has everything.
+fn discovered(versions: &[&str]) -> Value {
+    json!({
+        "resultType": "complete",
+        "supportedVersions": versions,
+        "capabilities": {
+            "tools": {"listChanged": true},
+            "resources": {"subscribe": true},
+            "logging": {},
+            "extensions": {"io.modelcontextprotocol/tasks": {}},
+        },
+        "instructions": "Be brief.",
+        "ttlMs": 0,
+        "cacheScope": "private",
+        "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "fake", "version": "1"}},
+    })
+}
+
 async fn listen() -> (String, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("a bound address");
@@ -113,11 +166,18 @@ async fn listen() -> (String, TcpListener) {
 async fn exchange(
     request: Request<Incoming>,
     answer: Arc<dyn Fn(Exchange) + Send + Sync>,
+    discloses: bool,
 ) -> Result<Answer, oneshot::Canceled> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| oneshot::Canceled)?.to_bytes();
     let (reply, replied) = oneshot::channel();
-    answer(Exchange { method: head.method, headers: head.headers, body, reply });
+    let path = head.uri.to_string();
+    let exchange = Exchange { method: head.method, path, headers: head.headers, body, reply };
+    if discloses && exchange.message()["id"] == "wiregate-probe" {
+        exchange.result(discovered(&[MODERN, LEGACY]));
+    } else {
+        answer(exchange);
+    }
     // An exchange that is dropped unanswered ends the connection.
     replied.await
 }
@@ -127,6 +187,8 @@ async fn exchange(
 pub struct Exchange {
     /// The HTTP method.
     pub method: Method,
+    /// The request's path and query.
+    pub path: String,
     /// The request's headers.
     pub headers: HeaderMap,
     /// The request's body.

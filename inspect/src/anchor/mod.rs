@@ -5,10 +5,14 @@
 //! spelt pieces, multiplied out, is a candidate; the one expected least often in ordinary traffic wins.
 
 mod rarity;
+mod round;
 
 pub(crate) use rarity::commonness;
-use rarity::{frequency, set_cost};
+use rarity::{LEAST_COST, frequency, set_cost};
 use regex_syntax::hir::{Class, Hir, HirKind, Repetition};
+pub(crate) use round::Rounds;
+use smallvec::SmallVec;
+use std::rc::Rc;
 
 /// Literals are never shorter.
 pub(crate) const MIN_LEN: usize = 4;
@@ -25,6 +29,9 @@ const MAX_PIECES: usize = 512;
 /// Copies of a repeated part that are spelt out.
 const MAX_COPIES: u32 = 10;
 
+/// Which child of which child: a part of a pattern's tree.
+pub(crate) type Path = SmallVec<[u16; 8]>;
+
 /// A set of literals, lower case, one of which every match contains.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Anchors {
@@ -32,22 +39,47 @@ pub(crate) struct Anchors {
     pub(crate) literals: Vec<Vec<u8>>,
     /// Expected hits per byte of ordinary traffic.
     pub(crate) cost: f64,
+    /// The literals by where in the pattern they stand.
+    pub(crate) groups: Vec<Group>,
+}
+
+/// Literals that stand at one place of a pattern.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Group {
+    /// As indices into the literals.
+    pub(crate) literals: Vec<u16>,
     /// How many bytes of a match can stand before the literal at most; `None` when unbounded.
     pub(crate) before: Option<usize>,
+    /// The first and the last part of the pattern that they spell out.
+    pub(crate) spot: Option<(Path, Path)>,
+}
+
+/// What may become anchors: sets of literals, each at a place of its own.
+#[derive(Clone, Debug)]
+struct Candidate {
+    cost: f64,
+    groups: Vec<Spelling>,
+}
+
+#[derive(Clone, Debug)]
+struct Spelling {
+    literals: Rc<[Vec<u8>]>,
+    before: Option<usize>,
+    spot: (Path, Path),
 }
 
 #[derive(Clone, Debug)]
 enum Piece {
-    /// One of these strings, exactly.
-    Spelt(Vec<Vec<u8>>),
+    /// One of these strings, exactly, as the part there says.
+    Spelt(Vec<Vec<u8>>, Path),
     /// Something else of at most this length, perhaps with literals of its own inside.
-    Gap(Option<usize>, Option<Anchors>),
+    Gap(Option<usize>, Option<Candidate>),
 }
 
 impl Piece {
     fn max_len(&self) -> Option<usize> {
         match self {
-            Self::Spelt(set) => set.iter().map(Vec::len).max(),
+            Self::Spelt(set, _) => set.iter().map(Vec::len).max(),
             Self::Gap(max, _) => *max,
         }
     }
@@ -60,32 +92,54 @@ pub(crate) struct Pieces(Vec<Piece>);
 impl Pieces {
     /// Takes a pattern apart.
     pub(crate) fn of(hir: &Hir) -> Self {
+        Self::at(hir, &mut Path::new())
+    }
+
+    fn at(hir: &Hir, path: &mut Path) -> Self {
         let mut pieces = Vec::new();
-        flatten(hir, &mut pieces);
+        flatten(hir, path, &mut pieces);
         Self(pieces)
     }
 }
 
 /// The cheapest set of literals that every match of a pattern contains one of.
-pub(crate) fn required(Pieces(pieces): &Pieces) -> Option<Anchors> {
-    let mut best: Option<Anchors> = None;
-    let mut keep = |candidate: Anchors| {
-        if best.as_ref().is_none_or(|best| candidate.cost < best.cost) {
-            best = Some(candidate);
-        }
-    };
+pub(crate) fn required(pieces: &Pieces) -> Option<Anchors> {
+    let Candidate { cost, groups } = cheapest(pieces)?;
+    let mut literals: Vec<Vec<u8>> =
+        groups.iter().flat_map(|group| group.literals.iter().cloned()).collect();
+    literals.sort_unstable();
+    literals.dedup();
+    let index = |literal: &Vec<u8>| u16::try_from(literals.binary_search(literal).ok()?).ok();
+    let groups = groups.iter().map(|group| Group {
+        literals: group.literals.iter().filter_map(index).collect(),
+        before: group.before,
+        spot: Some(group.spot.clone()),
+    });
+    let groups = groups.collect();
+    Some(Anchors { literals, cost, groups })
+}
+
+fn cheapest(Pieces(pieces): &Pieces) -> Option<Candidate> {
+    let mut best: Option<Candidate> = None;
     let mut before = Some(0_usize);
     for (first, piece) in pieces.iter().enumerate() {
+        let least = best.as_ref().map_or(f64::INFINITY, |best| best.cost);
         match piece {
-            Piece::Gap(_, Some(inside)) => {
-                keep(Anchors { before: add(before, inside.before), ..inside.clone() })
+            Piece::Gap(_, Some(inside)) if inside.cost < least => {
+                let mut inside = inside.clone();
+                for group in &mut inside.groups {
+                    group.before = add(before, group.before);
+                }
+                best = Some(inside);
             }
-            Piece::Gap(_, None) => {}
-            Piece::Spelt(_) => {
+            Piece::Gap(..) => {}
+            Piece::Spelt(_, from) => {
                 let rest = pieces.get(first..).unwrap_or(&[]);
-                runs(rest, &mut |literals| {
-                    keep(Anchors { cost: set_cost(&literals), literals, before });
-                });
+                if let Some((cost, literals, to)) = best_run(rest, least) {
+                    let spot = (from.clone(), to.clone());
+                    let groups = vec![Spelling { literals: literals.into(), before, spot }];
+                    best = Some(Candidate { cost, groups });
+                }
             }
         }
         before = add(before, piece.max_len());
@@ -98,9 +152,9 @@ pub(crate) fn of_words(words: &[String]) -> Option<Anchors> {
     let literals: Vec<Vec<u8>> =
         words.iter().map(|word| word.to_ascii_lowercase().into_bytes()).collect();
     (!literals.is_empty() && literals.iter().all(|l| l.len() >= MIN_LEN)).then(|| Anchors {
-        cost: set_cost(&literals),
+        cost: set_cost(literals.iter().map(Vec::as_slice), f64::INFINITY),
         literals,
-        before: None,
+        groups: Vec::new(),
     })
 }
 
@@ -108,23 +162,49 @@ fn add(a: Option<usize>, b: Option<usize>) -> Option<usize> {
     a?.checked_add(b?)
 }
 
-/// Multiplies out the spelt pieces at the start of `pieces`, giving every set whose literals are long enough.
-fn runs(pieces: &[Piece], give: &mut dyn FnMut(Vec<Vec<u8>>)) {
+/// Multiplies out the spelt pieces at the start of `pieces`: of all sets whose literals are long enough the cheapest, if
+/// it costs less than `least`, and where its last piece stands.
+fn best_run(pieces: &[Piece], mut least: f64) -> Option<(f64, Vec<Vec<u8>>, &Path)> {
+    let mut best = None;
     let mut set: Vec<Vec<u8>> = vec![Vec::new()];
     for piece in pieces {
-        let Piece::Spelt(next) = piece else { return };
-        match product(&set, next) {
-            Some(longer) => set = longer,
-            None => return,
+        let Piece::Spelt(next, path) = piece else { return best };
+        // sets only grow, and so does what they cost at least
+        if set.len().max(next.len()) as f64 * LEAST_COST > least {
+            return best;
+        }
+        if !grow(&mut set, next) {
+            return best;
         }
         let shortest = set.iter().map(Vec::len).min().unwrap_or(0);
         if shortest >= MIN_LEN {
-            give(set.clone());
+            let cost = set_cost(set.iter().map(Vec::as_slice), least);
+            if cost < least {
+                least = cost;
+                best = Some((cost, set.clone(), path));
+            }
         }
         if shortest >= ENOUGH {
-            return;
+            return best;
         }
     }
+    best
+}
+
+/// Multiplies a set by what follows it; false, and as it was, when they would be too many.
+fn grow(set: &mut Vec<Vec<u8>>, next: &[Vec<u8>]) -> bool {
+    if let [one] = next {
+        // the letters of a word, most often
+        set.iter_mut().for_each(|literal| literal.extend_from_slice(one));
+        set.sort_unstable();
+        set.dedup();
+        return true;
+    }
+    match product(set, next) {
+        Some(longer) => *set = longer,
+        None => return false,
+    }
+    true
 }
 
 fn product(left: &[Vec<u8>], right: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
@@ -237,34 +317,50 @@ fn class_strings(class: &Class) -> Option<Vec<Vec<u8>>> {
     (!set.is_empty() && set.len() <= MAX_CLASS).then_some(set)
 }
 
-fn flatten(hir: &Hir, pieces: &mut Vec<Piece>) {
+fn flatten(hir: &Hir, path: &mut Path, pieces: &mut Vec<Piece>) {
     let gap = || Piece::Gap(hir.properties().maximum_len(), None);
     if pieces.len() >= MAX_PIECES {
         pieces.push(gap());
         return;
     }
     match hir.kind() {
-        HirKind::Concat(parts) => parts.iter().for_each(|part| flatten(part, pieces)),
-        HirKind::Capture(capture) => flatten(&capture.sub, pieces),
+        HirKind::Concat(parts) => {
+            for (at, part) in (0..).zip(parts) {
+                within(path, at, |path| flatten(part, path, pieces));
+            }
+        }
+        HirKind::Capture(capture) => {
+            within(path, 0, |path| flatten(&capture.sub, path, pieces));
+        }
         HirKind::Repetition(repetition) if repetition.min > 0 => {
-            flatten_repeated(hir, repetition, pieces);
+            flatten_repeated(hir, repetition, path, pieces);
         }
         HirKind::Alternation(branches) => pieces.push(match spelt(hir) {
-            Some(set) => Piece::Spelt(set),
-            None => Piece::Gap(hir.properties().maximum_len(), one_of(branches)),
+            Some(set) => Piece::Spelt(set, path.clone()),
+            None => Piece::Gap(hir.properties().maximum_len(), one_of(branches, path)),
         }),
-        _ => pieces.push(spelt(hir).map_or_else(gap, Piece::Spelt)),
+        _ => pieces.push(match spelt(hir) {
+            Some(set) => Piece::Spelt(set, path.clone()),
+            None => gap(),
+        }),
     }
 }
 
+fn within<T>(path: &mut Path, child: u16, f: impl FnOnce(&mut Path) -> T) -> T {
+    path.push(child);
+    let done = f(path);
+    path.pop();
+    done
+}
+
 /// A part that occurs at least once: some copies spelt out, then a gap if there may be more.
-fn flatten_repeated(hir: &Hir, repetition: &Repetition, pieces: &mut Vec<Piece>) {
+fn flatten_repeated(hir: &Hir, repetition: &Repetition, path: &mut Path, pieces: &mut Vec<Piece>) {
     if let Some(set) = spelt(hir) {
-        pieces.push(Piece::Spelt(set));
+        pieces.push(Piece::Spelt(set, path.clone()));
         return;
     }
     let mut one = Vec::new();
-    flatten(&repetition.sub, &mut one);
+    within(path, 0, |path| flatten(&repetition.sub, path, &mut one));
     if one.iter().all(|piece| matches!(piece, Piece::Gap(_, None))) {
         pieces.push(Piece::Gap(hir.properties().maximum_len(), None));
         return;
@@ -283,20 +379,21 @@ fn flatten_repeated(hir: &Hir, repetition: &Repetition, pieces: &mut Vec<Piece>)
 }
 
 /// Literals one of which every match of an alternation contains: all branches must have some.
-fn one_of(branches: &[Hir]) -> Option<Anchors> {
-    let mut literals = Vec::new();
-    let mut before = Some(0_usize);
-    for branch in branches {
-        let anchors = required(&Pieces::of(branch))?;
-        literals.extend(anchors.literals);
-        before = match (before, anchors.before) {
-            (Some(a), Some(b)) => Some(a.max(b)),
-            _ => None,
-        };
+fn one_of(branches: &[Hir], path: &mut Path) -> Option<Candidate> {
+    let mut groups: Vec<Spelling> = Vec::new();
+    for (at, branch) in branches.iter().enumerate() {
+        let at = u16::try_from(at).ok()?;
+        groups.extend(within(path, at, |path| cheapest(&Pieces::at(branch, path)))?.groups);
     }
+    let mut literals: Vec<&[u8]> =
+        groups.iter().flat_map(|group| group.literals.iter().map(Vec::as_slice)).collect();
     literals.sort_unstable();
     literals.dedup();
-    (literals.len() <= MAX_UNION).then(|| Anchors { cost: set_cost(&literals), literals, before })
+    if literals.len() > MAX_UNION {
+        return None;
+    }
+    let cost = set_cost(literals.into_iter(), f64::INFINITY);
+    Some(Candidate { cost, groups })
 }
 
 /// How many ASCII digits every match contains at least.
@@ -338,7 +435,7 @@ pub(crate) fn rare_byte(Pieces(pieces): &Pieces) -> Option<(u8, Option<usize>)> 
     let mut best: Option<(u8, Option<usize>)> = None;
     let mut before = Some(0_usize);
     for piece in pieces {
-        if let Piece::Spelt(set) = piece
+        if let Piece::Spelt(set, _) = piece
             && let [literal] = set.as_slice()
         {
             let rarest = literal
@@ -402,8 +499,13 @@ mod tests {
 
     #[test]
     fn bounds_what_stands_before() {
-        assert_eq!(required("[a-z]{3,9}zqxj!").unwrap().before, Some(9));
-        assert_eq!(required("[a-z]+zqxj!").unwrap().before, None);
+        assert_eq!(required("[a-z]{3,9}zqxj!").unwrap().groups[0].before, Some(9));
+        assert_eq!(required("[a-z]+zqxj!").unwrap().groups[0].before, None);
+        let branches = required("[0-9]{2}(?:[a-z]zqxj!|[a-z]{9}zqxj-)").unwrap();
+        assert_eq!(
+            branches.groups.iter().map(|g| g.before).collect::<Vec<_>>(),
+            [Some(3), Some(11)]
+        );
     }
 
     #[test]

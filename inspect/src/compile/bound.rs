@@ -3,18 +3,17 @@
 //!
 //! The pattern's own text is changed, operator by operator, and nothing else in it.
 
-use regex_syntax::ast::{Ast, Repetition, RepetitionKind, RepetitionRange, parse::Parser};
+use regex_syntax::ast::{Ast, ClassPerlKind, Repetition, RepetitionKind, RepetitionRange};
 use regex_syntax::hir::{Class, Hir, HirKind};
 use std::ops::Range;
 
 /// White space in a row that a pattern sees at most.
 pub(crate) const WIDEST: u32 = 32;
 
-/// A sound pattern with its unbounded runs of white space bounded; `None` when it has none.
-pub(super) fn bounded(pattern: &str, unicode: bool) -> Option<String> {
-    let ast = Parser::new().parse(pattern).ok()?;
+/// A pattern with its unbounded runs of white space bounded; `None` when it has none. `ast` is what it reads as.
+pub(super) fn bounded(ast: &Ast, pattern: &str, unicode: bool) -> Option<String> {
     let mut edits = Vec::new();
-    collect(&ast, pattern, unicode, &mut edits);
+    collect(ast, pattern, unicode, &mut edits);
     if edits.is_empty() {
         return None;
     }
@@ -55,6 +54,9 @@ fn edit(repetition: &Repetition, pattern: &str, unicode: bool) -> Option<(Range<
         RepetitionKind::Range(RepetitionRange::AtLeast(min)) => min,
         _ => return None,
     };
+    if !may_be_space(&repetition.ast) {
+        return None;
+    }
     let sub = repetition.ast.span();
     let mut parser = regex_syntax::ParserBuilder::new();
     let sub = pattern.get(sub.start.offset..sub.end.offset)?;
@@ -65,6 +67,17 @@ fn edit(repetition: &Repetition, pattern: &str, unicode: bool) -> Option<(Range<
         let operator = format!("{{{min},{}}}{lazy}", min.max(WIDEST));
         (span.start.offset..span.end.offset, operator)
     })
+}
+
+/// Whether a look at the syntax tree of this part is worth its while.
+fn may_be_space(ast: &Ast) -> bool {
+    match ast {
+        Ast::Group(group) => may_be_space(&group.ast),
+        Ast::Literal(literal) => literal.c.is_whitespace(),
+        Ast::ClassPerl(class) => class.kind == ClassPerlKind::Space || class.negated,
+        Ast::Dot(_) => false,
+        _ => true,
+    }
 }
 
 /// Whether one character of white space is all it can match.
@@ -84,7 +97,11 @@ fn is_space(hir: &Hir) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::bounded;
+    use regex_syntax::ast::parse::Parser;
+
+    fn bounded(pattern: &str, unicode: bool) -> Option<String> {
+        super::bounded(&Parser::new().parse(pattern).unwrap(), pattern, unicode)
+    }
 
     #[test]
     fn only_white_space_is_bounded_and_all_else_stays() {

@@ -3,14 +3,17 @@
 mod bound;
 mod check;
 mod error;
+mod pattern;
 mod resolve;
 mod ruleset;
 mod sets;
 
 pub(crate) use bound::WIDEST;
 pub use error::{Code, CompileError, CompileErrors};
+#[cfg(test)]
+pub(crate) use pattern::Pattern;
 pub(crate) use resolve::{Allow, Gate};
-pub(crate) use ruleset::{Role, Trigger, hex};
+pub(crate) use ruleset::{Role, Trigger, Use, hex};
 pub use ruleset::{Rule, RuleIx, RuleSet};
 pub use sets::Identity;
 

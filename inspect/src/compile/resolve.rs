@@ -1,21 +1,19 @@
 //! One rule as written → one rule resolved: every field checked, the regex compiled, anchors derived.
 
-use super::bound::bounded;
+use super::pattern::{self, Pattern, REGEX_SIZE};
 use super::ruleset::{Rule, Trigger, ViewSet};
 use super::{Code, CompileError, Origin};
 use crate::anchor::{self, Anchors, Pieces};
 use crate::rule::{AllowDef, AllowTarget, RuleDef};
 use crate::surface::SurfaceSet;
 use crate::validate::Validator;
-use aho_corasick::{AhoCorasick, AhoCorasickBuilder};
-use regex::bytes::{Regex, RegexBuilder};
 use regex_syntax::hir::{Hir, HirKind};
-use std::borrow::Cow;
+use std::sync::OnceLock;
 
-/// Bytes a compiled regex may take.
-const REGEX_SIZE: usize = 2 * 1024 * 1024;
 /// Characters of a pattern as written.
 const PATTERN_LEN: usize = 16 * 1024;
+/// Bytes of all keywords of a rule.
+const MAX_KEYWORDS: usize = 16 * 1024 * 1024;
 /// Widest keyword window.
 const MAX_WINDOW: usize = 64 * 1024;
 /// Longest redaction template.
@@ -41,7 +39,7 @@ pub(crate) struct Gate {
 #[derive(Clone, Debug)]
 pub(crate) struct Allow {
     pub(crate) target: AllowTarget,
-    pub(crate) regexes: Vec<Regex>,
+    pub(crate) regexes: Vec<Pattern>,
     pub(crate) stopwords: Vec<String>,
     pub(crate) hashes: Vec<String>,
 }
@@ -81,13 +79,12 @@ pub(super) fn resolve(
 
     let pattern = compile_regex(&def.pattern, def.unicode, "/pattern", origin, errors);
     let key = def.key.as_deref().map(|key| compile_regex(key, def.unicode, "/key", origin, errors));
-    let (regex, hir) = pattern?;
+    let (pattern, hir) = pattern?;
     let key = match key {
         None => None,
         Some(key) => Some(key?),
     };
     check_empty(&hir, origin, errors);
-    let keywords = keywords(def, origin, errors);
     let pieces = Pieces::of(&hir);
     let trigger = choose_trigger(def, &pieces, key.as_ref().map(|(_, hir)| hir), origin, errors);
     // too few examples make a rule unfit to ship, not unfit to run
@@ -96,42 +93,30 @@ pub(super) fn resolve(
         return None;
     }
     let properties = hir.properties();
+    let max_len = properties.maximum_len().filter(|len| *len <= WINDOW_LEN);
+    let trigger = trigger?;
+    // short windows need none
+    let in_windows = matches!(trigger, Trigger::Value(_)) && max_len.is_some();
     Some(Rule {
-        secret: regex.capture_names().position(|name| name == Some("secret")),
+        secret: pattern::group_named(&hir, "secret"),
         gate: Gate {
             min_len: properties.minimum_len().unwrap_or(1),
-            max_len: properties.maximum_len().filter(|len| *len <= WINDOW_LEN),
+            max_len,
             digits: anchor::min_digits(&hir),
             byte: anchor::rare_byte(&pieces),
             non_ascii: anchor::needs_non_ascii(&hir),
         },
-        keywords: keywords?,
+        keywords: OnceLock::new(),
         views: ViewSet::of(def),
         def: def.clone(),
         surfaces,
-        regex,
-        key: key.map(|(regex, _)| regex),
+        pattern: if in_windows { pattern } else { pattern.with_prefilter() },
+        key: key.map(|(key, _)| key),
         validator,
         allow,
-        trigger: trigger?,
+        trigger,
+        rounds: OnceLock::new(),
     })
-}
-
-/// All keywords as one automaton, if there are any; `None` when they are too many.
-fn keywords(
-    def: &RuleDef,
-    origin: &Origin<'_>,
-    errors: &mut Vec<CompileError>,
-) -> Option<Option<AhoCorasick>> {
-    if def.keywords.is_empty() {
-        return Some(None);
-    }
-    let built = AhoCorasickBuilder::new().ascii_case_insensitive(true).build(&def.keywords);
-    if built.is_err() {
-        let message = "the keywords are too many for one automaton";
-        errors.push(origin.error(Code::TooLarge, "/keywords", message));
-    }
-    built.ok().map(Some)
 }
 
 /// The fields that need no regex.
@@ -164,6 +149,9 @@ fn plain_fields(def: &RuleDef, origin: &Origin<'_>, errors: &mut Vec<CompileErro
     }
     if def.window.is_some_and(|window| window > MAX_WINDOW || def.keywords.is_empty()) {
         tell(Code::OutOfRange, "/window", "a window needs keywords and is at most 65536");
+    }
+    if def.keywords.iter().map(String::len).sum::<usize>() > MAX_KEYWORDS {
+        tell(Code::TooLarge, "/keywords", "the keywords are too many for one automaton");
     }
     if def.keywords.iter().any(String::is_empty) {
         tell(Code::OutOfRange, "/keywords", "a keyword is empty");
@@ -237,51 +225,45 @@ fn resolve_allow(
 }
 
 fn compile_regex(
-    pattern: &str,
+    text: &str,
     unicode: bool,
     field: &str,
     origin: &Origin<'_>,
     errors: &mut Vec<CompileError>,
-) -> Option<(Regex, Hir)> {
+) -> Option<(Pattern, Hir)> {
     let mut tell = |code, message: String| {
         errors.push(origin.error(code, field, message));
         None
     };
-    if pattern.len() > PATTERN_LEN {
+    if text.len() > PATTERN_LEN {
         return tell(Code::TooLarge, format!("longer than {PATTERN_LEN} bytes"));
     }
-    let mut parser = regex_syntax::ParserBuilder::new();
-    let mut parser = parser.unicode(unicode).utf8(false).nest_limit(100).build();
-    let hir = parser.parse(pattern);
-    let hir = match hir {
-        Ok(hir) => hir,
-        Err(regex_syntax::Error::Parse(error)) => {
-            let column = error.span().start.offset + 1;
-            return tell(Code::BadRegex, format!("{}, at character {column}", error.kind()));
+    let (hir, narrowed) = match pattern::read(text, unicode, field == "/pattern") {
+        Ok(read) => read,
+        Err(error) => {
+            let (kind, span) = match &*error {
+                regex_syntax::Error::Parse(error) => (error.kind().to_string(), error.span()),
+                regex_syntax::Error::Translate(error) => {
+                    let hint = if unicode { "" } else { " (without `unicode: true`)" };
+                    (format!("{}{hint}", error.kind()), error.span())
+                }
+                _ => return tell(Code::BadRegex, "the regex cannot be read".to_owned()),
+            };
+            let column = span.start.offset + 1;
+            return tell(Code::BadRegex, format!("{kind}, at character {column}"));
         }
-        Err(regex_syntax::Error::Translate(error)) => {
-            let column = error.span().start.offset + 1;
-            let hint = if unicode { "" } else { " (without `unicode: true`)" };
-            return tell(Code::BadRegex, format!("{}{hint}, at character {column}", error.kind()));
-        }
-        Err(_) => return tell(Code::BadRegex, "the regex cannot be read".to_owned()),
     };
-    let lower = pattern.to_ascii_lowercase();
+    let lower = text.to_ascii_lowercase();
     if !unicode && (lower.contains("\\xff") || lower.contains("\\x{ff}")) {
         return tell(
             Code::CrossesSeparator,
             "the byte 0xFF separates texts; end the class at \\xFE".to_owned(),
         );
     }
-    let narrowed = if field == "/pattern" { bounded(pattern, unicode) } else { None };
-    let narrowed =
-        narrowed.and_then(|pattern| Some((parser.parse(&pattern).ok()?, Cow::Owned(pattern))));
-    let (hir, pattern) = narrowed.unwrap_or((hir, Cow::Borrowed(pattern)));
-    let mut builder = RegexBuilder::new(&pattern);
-    match builder.unicode(unicode).size_limit(REGEX_SIZE).nest_limit(100).build() {
-        Ok(regex) => Some((regex, hir)),
-        Err(regex::Error::CompiledTooBig(limit)) => {
-            tell(Code::TooLarge, format!("the compiled regex is larger than {limit} bytes"))
+    match Pattern::new(&narrowed, unicode, &hir) {
+        Ok(pattern) => Some((pattern, hir)),
+        Err(error) if error.size_limit().is_some() => {
+            tell(Code::TooLarge, format!("the compiled regex is larger than {REGEX_SIZE} bytes"))
         }
         Err(_) => tell(Code::BadRegex, "the regex cannot be compiled".to_owned()),
     }

@@ -1,18 +1,18 @@
 //! The compiled rule set.
 
+use super::pattern::Pattern;
 use super::resolve::{Allow, Gate};
-use crate::anchor::{self, Anchors};
+use crate::anchor::{self, Anchors, Rounds};
 use crate::filter::Filter;
 use crate::rule::{Action, Class, Confidence, Docs, RuleDef, Severity, Tests, View};
 use crate::set::SetDef;
 use crate::surface::SurfaceSet;
 use crate::validate::Validator;
-use aho_corasick::AhoCorasick;
-use regex::bytes::Regex;
+use aho_corasick::{AhoCorasick, AhoCorasickBuilder};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::OnceLock;
 
 /// A rule's place in its [`RuleSet`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -72,25 +72,53 @@ pub(crate) enum Role {
     Keyword,
 }
 
+/// A rule that a literal opens texts for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Use {
+    pub(crate) rule: RuleIx,
+    pub(crate) role: Role,
+    /// Which group of the rule's literals it belongs to, in a pattern.
+    pub(crate) group: u16,
+}
+
 /// One compiled rule.
 #[derive(Clone, Debug)]
 pub struct Rule {
     pub(crate) def: RuleDef,
     pub(crate) surfaces: SurfaceSet,
     pub(crate) views: ViewSet,
-    pub(crate) regex: Regex,
+    pub(crate) pattern: Pattern,
     /// Which capture group is the secret.
     pub(crate) secret: Option<usize>,
-    pub(crate) key: Option<Regex>,
-    /// All its keywords, ASCII case aside.
-    pub(crate) keywords: Option<AhoCorasick>,
+    pub(crate) key: Option<Pattern>,
+    /// All its keywords, ASCII case aside, once they are asked for; `None` when they are too many.
+    pub(crate) keywords: OnceLock<Option<AhoCorasick>>,
     pub(crate) validator: Option<Validator>,
     pub(crate) allow: Vec<Allow>,
     pub(crate) trigger: Trigger,
+    /// What may stand round the pattern's literals, once it is asked for.
+    pub(crate) rounds: OnceLock<Option<Rounds>>,
     pub(crate) gate: Gate,
 }
 
 impl Rule {
+    /// Whether a literal of a group of the pattern's, at `start..end` of a text, may belong to a match.
+    pub(crate) fn may_match(&self, group: u16, text: &[u8], start: usize, end: usize) -> bool {
+        let Trigger::Value(anchors) = &self.trigger else { return true };
+        let of = || Some(Rounds::of(&self.pattern.hir()?, &anchors.groups));
+        let rounds = self.rounds.get_or_init(of);
+        rounds.as_ref().is_none_or(|rounds| rounds.fit(usize::from(group), text, start, end))
+    }
+    /// Whether one of its keywords stands in a text.
+    pub(crate) fn has_keyword(&self, text: &[u8]) -> bool {
+        let build = || {
+            let mut builder = AhoCorasickBuilder::new();
+            builder.ascii_case_insensitive(true).build(&self.def.keywords).ok()
+        };
+        // too many were refused before
+        let keywords = self.keywords.get_or_init(build);
+        keywords.as_ref().is_none_or(|words| words.is_match(text))
+    }
     /// Its stable name.
     #[must_use]
     pub fn id(&self) -> &str {
@@ -200,8 +228,10 @@ impl Rule {
 pub struct RuleSet {
     rules: Vec<Rule>,
     filter: Filter,
-    /// For each literal of the filter: the rules it opens texts for.
-    uses: Vec<Vec<(RuleIx, Role)>>,
+    /// For each literal of the filter: where its uses begin; and one more, the end.
+    uses_from: Vec<u32>,
+    /// The rules that literals open texts for.
+    uses: Vec<Use>,
     /// Rules that look at every text.
     slow: Vec<RuleIx>,
     sets: Vec<SetDef>,
@@ -227,33 +257,45 @@ impl Default for RuleSet {
 impl RuleSet {
     /// Builds the set from rules sorted by id and from what its files call themselves; `None` when their literals are too many for the filter.
     pub(crate) fn build(rules: Vec<Rule>, sets: Vec<SetDef>) -> Option<Self> {
-        let mut literals: BTreeMap<Vec<u8>, Vec<(RuleIx, Role)>> = BTreeMap::new();
+        let mut literals: Vec<(&[u8], Use)> = Vec::new();
         let mut slow = Vec::new();
         for (index, rule) in (0_u32..).zip(&rules) {
+            let rule_ix = RuleIx(index);
             let (anchors, role) = match &rule.trigger {
                 Trigger::Value(anchors) => (anchors, Role::Value),
                 Trigger::Key(anchors) => (anchors, Role::Key),
                 Trigger::Keyword(anchors) => (anchors, Role::Keyword),
                 Trigger::Always => {
-                    slow.push(RuleIx(index));
+                    slow.push(rule_ix);
                     continue;
                 }
             };
-            for literal in &anchors.literals {
-                literals.entry(literal.clone()).or_default().push((RuleIx(index), role));
+            if role == Role::Value {
+                for (group, of) in (0_u16..).zip(&anchors.groups) {
+                    let of =
+                        of.literals.iter().filter_map(|at| anchors.literals.get(usize::from(*at)));
+                    literals.extend(of.map(|l| (&l[..], Use { rule: rule_ix, role, group })));
+                }
+            } else {
+                let of = anchors.literals.iter();
+                literals.extend(of.map(|l| (&l[..], Use { rule: rule_ix, role, group: 0 })));
             }
         }
-        let (literals, uses): (Vec<_>, Vec<_>) = literals.into_iter().unzip();
+        // stable: the uses of a literal stay in the order of rules
+        literals.sort_by_key(|(literal, _)| *literal);
+        let uses: Vec<Use> = literals.iter().map(|(_, of)| *of).collect();
+        let mut uses_from = Vec::new();
+        let mut distinct: Vec<&[u8]> = Vec::new();
+        for (at, (literal, _)) in (0_u32..).zip(&literals) {
+            if distinct.last() != Some(literal) {
+                distinct.push(literal);
+                uses_from.push(at);
+            }
+        }
+        uses_from.push(u32::try_from(uses.len()).ok()?);
+        let filter = Filter::new(&distinct)?;
         let source = source(&sets, rules.iter().map(|rule| &rule.def));
-        Some(Self {
-            filter: Filter::new(&literals)?,
-            uses,
-            slow,
-            sets,
-            digest: digest(&source),
-            source,
-            rules,
-        })
+        Some(Self { filter, uses_from, uses, slow, sets, digest: digest(&source), source, rules })
     }
 
     /// `sha256:<hex>` over [`RuleSet::source`].
@@ -331,8 +373,11 @@ impl RuleSet {
         &self.filter
     }
     /// The rules that a literal of the filter opens texts for.
-    pub(crate) fn uses(&self, literal: usize) -> &[(RuleIx, Role)] {
-        self.uses.get(literal).map_or(&[], Vec::as_slice)
+    pub(crate) fn uses(&self, literal: usize) -> &[Use] {
+        match (self.uses_from.get(literal), self.uses_from.get(literal + 1)) {
+            (Some(from), Some(to)) => self.uses.get(*from as usize..*to as usize).unwrap_or(&[]),
+            _ => &[],
+        }
     }
     pub(crate) fn slow(&self) -> &[RuleIx] {
         &self.slow

@@ -1,7 +1,6 @@
 //! Texts that are in no arena: long numbers, other readings, texts that are no JSON. Each gets a filter pass of its own.
 
 use super::pass::{MAX_REGIONS, Pass, WORK_PER_BYTE};
-use super::regions;
 use super::verify::{Back, Piece};
 use crate::compile::Role;
 use crate::cursor::Tokens;
@@ -60,18 +59,14 @@ impl Pass<'_, '_, '_> {
         self.memory.last.fill(0);
         let rules = self.rules;
         rules.filter().each(piece.text, |hit| {
-            for (ix, role) in rules.uses(hit.literal) {
-                let rule = rules.rule(*ix);
-                if !self.takes_part(*ix) || (!whole && rule.confidence() == Confidence::Low) {
+            for of in rules.uses(hit.literal) {
+                let rule = rules.rule(of.rule);
+                if !self.takes_part(of.rule) || (!whole && rule.confidence() == Confidence::Low) {
                     continue;
                 }
-                match role {
-                    Role::Value => {
-                        let (from, to) =
-                            regions::window(rule, hit.start, hit.end, piece.text.len());
-                        self.push(0, *ix, from, to);
-                    }
-                    Role::Keyword => self.push(0, *ix, 0, usize::MAX),
+                match of.role {
+                    Role::Value => self.push_round(0, *of, piece.text, hit.start..hit.end),
+                    Role::Keyword => self.push(0, of.rule, 0, usize::MAX),
                     Role::Key => {}
                 }
             }
@@ -111,9 +106,9 @@ impl Pass<'_, '_, '_> {
             }
             let rules = self.rules;
             rules.filter().each(key.as_bytes(), |hit| {
-                for (rule, role) in rules.uses(hit.literal) {
-                    if *role != Role::Value && self.takes_part(*rule) {
-                        self.memory.opened.push(*rule);
+                for of in rules.uses(hit.literal) {
+                    if of.role != Role::Value && self.takes_part(of.rule) {
+                        self.memory.opened.push(of.rule);
                     }
                 }
                 ControlFlow::Continue(())

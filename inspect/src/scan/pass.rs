@@ -5,9 +5,9 @@ use super::regions::{self, Region};
 use super::trace::Trace;
 use super::verify::{Back, Piece};
 use super::{Direction, MAX_FINDINGS, Part, Subject};
-use crate::compile::{Gate, Role, RuleIx, RuleSet};
+use crate::compile::{Gate, Role, RuleIx, RuleSet, Use};
 use crate::cursor::PathWalker;
-use crate::message::{Entry, Message, NO_KEY, ValueKind};
+use crate::message::{Entry, Message, NO_KEY, SEPARATOR, ValueKind};
 use crate::rule::View;
 use crate::surface::Surface;
 use simd_json::Node;
@@ -38,8 +38,9 @@ pub(super) struct Memory {
     pub(super) opened: Vec<RuleIx>,
     /// Which key that was.
     pub(super) opened_by: u32,
-    /// Where the digits of the text at hand are.
+    /// Where the digits of the text at hand are, and which text that is.
     pub(super) digits: Vec<u32>,
+    digits_of: u32,
     /// Texts of the message that may hold JSON with keys of interest.
     pub(super) nested: Vec<u32>,
     /// Texts that deserve other readings, and which.
@@ -133,6 +134,7 @@ impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
         memory.trim();
         memory.found.clear();
         memory.opened_by = NO_KEY;
+        memory.digits_of = NO_KEY;
         for list in [&mut memory.last, &mut memory.named] {
             list.clear();
             list.resize(rules.len(), 0);
@@ -239,18 +241,18 @@ impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
             let Some(start) = hit.start.checked_sub(text) else {
                 return ControlFlow::Continue(());
             };
-            for (rule, role) in rules.uses(hit.literal) {
-                if !self.takes_part(*rule) {
+            for of in rules.uses(hit.literal) {
+                let rule = of.rule;
+                if !self.takes_part(rule) {
                     continue;
                 }
-                match role {
+                match of.role {
                     Role::Value => {
-                        let rule_of = rules.rule(*rule);
-                        let (from, to) =
-                            regions::window(rule_of, start, hit.end - text, end - text);
-                        self.push(at, *rule, from, to);
+                        let text = arena.get(text..end).unwrap_or(&[]);
+                        let text = text.strip_suffix(&[SEPARATOR]).unwrap_or(text);
+                        self.push_round(at, *of, text, start..start + hit.end - hit.start);
                     }
-                    Role::Key if entry.is_key => self.push_named(message, entries, at, *rule),
+                    Role::Key if entry.is_key => self.push_named(message, entries, at, rule),
                     Role::Key => {
                         // a key of JSON that stands in a string
                         let json = matches!(arena.get(text), Some(b'{' | b'[' | b' ' | b'\n'));
@@ -260,9 +262,9 @@ impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
                         }
                     }
                     Role::Keyword => {
-                        self.push(at, *rule, 0, usize::MAX);
+                        self.push(at, rule, 0, usize::MAX);
                         if entry.is_key {
-                            self.push_named(message, entries, at, *rule);
+                            self.push_named(message, entries, at, rule);
                         }
                     }
                 }
@@ -298,6 +300,15 @@ impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
             if entry.key == key.node && self.memory.regions.len() < MAX_REGIONS {
                 self.push(index, rule, 0, usize::MAX);
             }
+        }
+    }
+
+    /// Opens the window round a literal of a pattern, unless what stands next to it tells that no match holds it.
+    pub(super) fn push_round(&mut self, at: usize, of: Use, text: &[u8], hit: Range<usize>) {
+        let rule = self.rules.rule(of.rule);
+        if rule.may_match(of.group, text, hit.start, hit.end) {
+            let (from, to) = regions::window(rule, of.group, hit.start, hit.end, text.len());
+            self.push(at, of.rule, from, to);
         }
     }
 
@@ -386,13 +397,19 @@ impl<'p, 'm, 'a> Pass<'p, 'm, 'a> {
         }
     }
 
+    /// Notes where the digits of a text are, once for all rules that ask.
+    pub(super) fn digits(&mut self, piece: &Piece<'_>) {
+        if self.memory.digits_of != piece.id {
+            self.memory.digits_of = piece.id;
+            regions::digits(piece.text, &mut self.memory.digits);
+        }
+    }
+
     pub(super) fn slow_piece(&mut self, piece: &Piece<'_>) {
         let mut gates = self.memory.slow.iter().map(|rule| self.rules.rule(*rule).gate);
         let in_digits = |gate: Gate| gate.digits > 0 && piece.text.len() >= gate.min_len;
         if gates.any(in_digits) {
-            regions::digits(piece.text, &mut self.memory.digits);
-        } else {
-            self.memory.digits.clear();
+            self.digits(piece);
         }
         let is_ascii = piece.text.is_ascii();
         let mut next = 0;

@@ -15,10 +15,18 @@ pub(super) struct Region {
     pub(super) end: u32,
 }
 
-/// The window round a literal at `start..end` of a text of `len` bytes.
-pub(super) fn window(rule: &Rule, start: usize, end: usize, len: usize) -> (usize, usize) {
+/// The window round a literal of a group of the pattern's, at `start..end` of a text of `len` bytes.
+pub(super) fn window(
+    rule: &Rule,
+    group: u16,
+    start: usize,
+    end: usize,
+    len: usize,
+) -> (usize, usize) {
     let before = match &rule.trigger {
-        Trigger::Value(anchors) => anchors.before,
+        Trigger::Value(anchors) => {
+            anchors.groups.get(usize::from(group)).and_then(|group| group.before)
+        }
         _ => None,
     };
     let from = match (before, rule.gate.max_len) {

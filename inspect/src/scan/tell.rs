@@ -56,10 +56,10 @@ impl Pass<'_, '_, '_> {
     /// Tells of a rule that did not search a text, although its pattern matches there.
     pub(super) fn tell_unasked(&mut self, piece: &Piece<'_>, ix: RuleIx) {
         let rule = self.rules.rule(ix);
-        let Some(whole) = rule.regex.find(piece.text).map(|found| found.range()) else { return };
+        let Some(whole) = rule.pattern.find_at(piece.text, 0) else { return };
         let secret = rule
             .secret
-            .and_then(|group| rule.regex.captures(piece.text)?.get(group).map(|m| m.range()))
+            .and_then(|group| rule.pattern.group(piece.text, &whole, group))
             .unwrap_or_else(|| whole.clone());
         let (check, saw) = match (rule.views.has(piece.view), piece.key) {
             (false, _) => (Check::View, format!("does not look at the reading `{}`", piece.view)),
@@ -96,7 +96,7 @@ impl Pass<'_, '_, '_> {
     ) -> (Check, String) {
         let rule = self.rules.rule(ix);
         let value = piece.text.get(secret.clone()).unwrap_or(&[]);
-        if rule.keywords.is_some() && !self.has_keyword(ix, piece, whole) {
+        if !rule.def.keywords.is_empty() && !self.has_keyword(ix, piece, whole) {
             let where_ = match rule.def.window {
                 Some(window) => format!("within {window} bytes or in the key"),
                 None => "in the text or in its key".to_owned(),

@@ -85,10 +85,8 @@ impl Pass<'_, '_, '_> {
         // Not opened by a literal of its own: dense digits or a rare byte narrow the part, where there are any.
         match (gate.digits, gate.max_len, gate.byte) {
             (2.., Some(max), _) => {
-                let mut places = std::mem::take(&mut self.memory.digits);
-                if !matches!(rule.trigger, Trigger::Always) {
-                    regions::digits(piece.text, &mut places);
-                }
+                self.digits(piece);
+                let places = std::mem::take(&mut self.memory.digits);
                 for (from, to) in regions::dense(&places, gate.digits, max) {
                     self.search(piece, ix, from, to.min(piece.text.len()));
                 }
@@ -121,7 +119,7 @@ impl Pass<'_, '_, '_> {
     /// Whether the text's key is one that the rule asks for. Each key is looked at once by each rule.
     fn is_named(&mut self, piece: &Piece<'_>, ix: RuleIx) -> bool {
         let rule = self.rules.rule(ix);
-        let Some(regex) = &rule.key else { return true };
+        let Some(pattern) = &rule.key else { return true };
         let Some(key) = piece.key else { return false };
         match self.memory.keys.get(ix.index()) {
             Some((seen, fits)) if *seen == piece.key_id && *seen != NO_KEY => return *fits,
@@ -130,7 +128,7 @@ impl Pass<'_, '_, '_> {
         if !self.charge(key.len()) {
             return false;
         }
-        let fits = regex.is_match(key.as_bytes());
+        let fits = pattern.is_match(key.as_bytes());
         if let Some(slot) = self.memory.keys.get_mut(ix.index()) {
             *slot = (piece.key_id, fits);
         }
@@ -153,20 +151,20 @@ impl Pass<'_, '_, '_> {
                 self.truncated = true;
                 return;
             }
-            let Some(found) = rule.regex.find_at(text, at) else {
+            let Some(whole) = rule.pattern.find_at(text, at) else {
                 self.charge(cost);
+                self.truncated |= !rule.pattern.is_sound();
                 return;
             };
-            let ahead = rule.gate.max_len.unwrap_or(LOOK_AHEAD).min(cut - found.end());
-            self.charge(found.end() - at + ahead.min(LOOK_AHEAD) + PER_MATCH);
-            if found.start() >= end {
+            let ahead = rule.gate.max_len.unwrap_or(LOOK_AHEAD).min(cut - whole.end);
+            self.charge(whole.end - at + ahead.min(LOOK_AHEAD) + PER_MATCH);
+            if whole.start >= end {
                 // it lies in a later part, or in the slack
                 return;
             }
-            let whole = found.range();
             let secret = rule
                 .secret
-                .and_then(|group| rule.regex.captures_at(text, at)?.get(group).map(|m| m.range()))
+                .and_then(|group| rule.pattern.group(text, &whole, group))
                 .unwrap_or_else(|| whole.clone());
             at = whole.end.max(at + 1);
             let before = self.memory.found.len();
@@ -192,7 +190,7 @@ impl Pass<'_, '_, '_> {
         let Some(value) = piece.text.get(secret.clone()) else {
             return false;
         };
-        (rule.keywords.is_none() || self.has_keyword(ix, piece, whole))
+        (rule.def.keywords.is_empty() || self.has_keyword(ix, piece, whole))
             && rule.validator.is_none_or(|validator| validator.check(value))
             && rule.def.entropy.is_none_or(|least| validate::entropy(value) >= least)
             && !rule.allow.iter().any(|allow| self.is_allowed(allow, piece, whole, value))
@@ -223,8 +221,7 @@ impl Pass<'_, '_, '_> {
         if !self.charge((near.len() + key.len()) / 4) {
             return false;
         }
-        let has = |text: &[u8]| rule.keywords.as_ref().is_some_and(|words| words.is_match(text));
-        let had = has(near) || has(key);
+        let had = rule.has_keyword(near) || rule.has_keyword(key);
         self.worded = Some((piece.id, ix, had));
         had
     }
@@ -251,7 +248,7 @@ impl Pass<'_, '_, '_> {
             AllowTarget::Tool => self.subject.name.unwrap_or("").as_bytes(),
             AllowTarget::Server => self.subject.server.as_bytes(),
         };
-        allow.regexes.iter().any(|regex| regex.is_match(target))
+        allow.regexes.iter().any(|pattern| pattern.is_match(target))
             || allow.stopwords.iter().any(|word| contains(target, word.as_bytes()))
             || (!allow.hashes.is_empty() && allow.hashes.contains(&hex(&Sha256::digest(target))))
     }

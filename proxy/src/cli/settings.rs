@@ -8,7 +8,9 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 
 use super::CliError;
-use crate::config::{Address, Bodies, Config, Listed, LogFormat, Preset, Server, Use, Written};
+use crate::config::{
+    Address, Bodies, Config, Listed, LogFormat, Preset, Secret, Server, Use, Written,
+};
 
 /// What is looked for, and what is done about it.
 #[derive(Debug, Default, Args)]
@@ -64,6 +66,43 @@ pub(super) fn upstream(written: &mut Written, url: &str) {
     });
 }
 
+/// Puts one server, with the key that a variable holds, in the place of the file's servers.
+pub(super) fn reach(
+    written: &mut Written,
+    name: String,
+    url: &str,
+    key_env: Option<&str>,
+) -> Result<(), CliError> {
+    let mut server = Server { url: Some(Address::new(url)), ..Server::default() };
+    if let Some(variable) = key_env {
+        let key = env(variable).ok_or_else(|| CliError::NoKey(variable.to_owned()))?;
+        server.headers.insert("Authorization".into(), Secret::new(format!("Bearer {key}")));
+    }
+    written.set("--upstream", "/servers", |config| {
+        config.servers = BTreeMap::from([(name, server)]);
+    });
+    Ok(())
+}
+
+/// A server's name from its address: the host's, in the letters names may have.
+pub(super) fn name_of_url(url: &str) -> String {
+    let parsed = url::Url::parse(url).ok();
+    let host = parsed.as_ref().and_then(url::Url::host_str).unwrap_or_default().to_owned();
+    match in_letters(&host).trim_matches('-') {
+        "" => "server".into(),
+        name => name.into(),
+    }
+}
+
+/// A text in the letters that names of servers have.
+fn in_letters(text: &str) -> String {
+    text.to_ascii_lowercase()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .take(64)
+        .collect()
+}
+
 /// Applies the shared flags, and checks everything.
 pub(super) fn finish(
     mut written: Written,
@@ -112,13 +151,7 @@ pub(super) fn add_rules(written: &mut Written, folders: &[PathBuf]) {
 /// A server's name from its command: the program's file name, in the letters names may have.
 pub(super) fn name_of(command: &[OsString]) -> String {
     let program = command.first().map(Path::new).and_then(Path::file_stem).unwrap_or_default();
-    let name: String = program
-        .to_string_lossy()
-        .to_ascii_lowercase()
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
-        .take(64)
-        .collect();
+    let name = in_letters(&program.to_string_lossy());
     match name.trim_matches('-') {
         "" => "server".into(),
         name => name.into(),

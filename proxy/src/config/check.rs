@@ -65,6 +65,7 @@ pub fn problems(config: &Config) -> Vec<Problem> {
         let known = keys.iter().any(|key| key.name == *admin);
         found.at(!known, &format!("/registry/admins/{i}"), "no key in `auth` has this name");
     }
+    found.0.extend(super::catalog::problems(config));
     found.inspect(&config.inspect);
     found.pins(&config.pins);
     found.capture(&config.capture);
@@ -73,6 +74,10 @@ pub fn problems(config: &Config) -> Vec<Problem> {
     for (key, problem) in config.processes.problems() {
         found.add(format!("/processes/{key}"), problem);
     }
+    for name in config.bridge.zeros() {
+        found.add(format!("/bridge/{name}"), "may not be 0");
+    }
+    found.0.extend(config.legacy.problems());
     found.log_level(&config.log.level);
     found.0
 }
@@ -168,6 +173,8 @@ impl Found {
             ("batch", limits.batch as u64),
             ("exchanges", limits.exchanges as u64),
             ("streams", limits.streams as u64),
+            ("channels", limits.channels as u64),
+            ("channel_requests", limits.channel_requests as u64),
         ] {
             self.at(value == 0, &format!("/limits/{name}"), "a limit of 0 would let nothing pass");
         }
@@ -195,6 +202,7 @@ impl Found {
             ("body_read", timeouts.body_read),
             ("write", timeouts.write),
             ("keep_alive", timeouts.keep_alive),
+            ("channel_idle", timeouts.channel_idle),
             ("drain", timeouts.drain),
         ] {
             let never = value.get().is_zero();

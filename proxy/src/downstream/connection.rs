@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use capture::Str;
+use futures::future::BoxFuture;
 use futures::stream;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Body, Frame, SizeHint};
@@ -31,6 +32,17 @@ pub struct Connection {
     pub stuck: CancellationToken,
     began: AtomicU64,
     ended: AtomicU64,
+    /// What goes on once the connection is no longer HTTP's.
+    rest: Mutex<Option<Rest>>,
+}
+
+/// What goes on on a connection that was upgraded.
+struct Rest(BoxFuture<'static, ()>);
+
+impl std::fmt::Debug for Rest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Rest")
+    }
 }
 
 /// A request under way on a connection, until it is dropped.
@@ -41,7 +53,21 @@ impl Connection {
     /// A connection on which nothing has happened.
     pub fn new(name: Str) -> Connection {
         let (began, ended) = (AtomicU64::new(0), AtomicU64::new(0));
-        Connection { name, stuck: CancellationToken::new(), began, ended }
+        let rest = Mutex::default();
+        Connection { name, stuck: CancellationToken::new(), began, ended, rest }
+    }
+
+    /// Leaves what is to go on once the connection is no longer HTTP's.
+    pub(super) fn go_on(&self, rest: BoxFuture<'static, ()>) {
+        *self.rest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Rest(rest));
+    }
+
+    /// Goes on with that; at once over where there is nothing.
+    pub async fn rest(&self) {
+        let rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Rest(rest)) = rest {
+            rest.await;
+        }
     }
 
     /// Notes that a request is under way.

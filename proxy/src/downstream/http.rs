@@ -15,11 +15,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
 use hyper::body::Body as HttpBody;
+use hyper::upgrade::OnUpgrade;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connection, Held, hold, pump};
 use super::sse::{self, Cut};
+use super::{legacy_sse, ws};
+use crate::catalog::ALL;
 use crate::envelope::{Body, Context, McpHeaders, Reply, Transport};
 use crate::era;
 use crate::pipeline::Pipeline;
@@ -34,8 +37,8 @@ use capture::Str;
 pub type ResponseBody = UnsyncBoxBody<Bytes, Cut>;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
-const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+pub(super) const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
+pub(super) const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// The body of a request, of whatever version of HTTP.
 pub trait RequestBody:
@@ -61,13 +64,16 @@ pub struct Front {
     pub stop: CancellationToken,
     /// Where HTTP/3 is spoken, for those who came another way.
     alt_svc: Option<HeaderValue>,
+    pub(super) streams: legacy_sse::Streams,
     connections: AtomicU64,
 }
 
 impl Front {
     /// A face for `pipeline`.
     pub fn new(pipeline: Arc<Pipeline>, address: SocketAddr, stop: CancellationToken) -> Front {
-        Front { pipeline, address, stop, alt_svc: None, connections: AtomicU64::new(0) }
+        let streams = legacy_sse::Streams::default();
+        let connections = AtomicU64::new(0);
+        Front { pipeline, address, stop, alt_svc: None, streams, connections }
     }
 
     /// The same, telling clients that HTTP/3 is spoken on the same port.
@@ -89,9 +95,10 @@ impl Front {
         connection: Arc<Connection>,
         request: Request<B>,
     ) -> Result<Response<ResponseBody>, Infallible> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        let upgrade = parts.extensions.remove::<OnUpgrade>();
         let snapshot = self.pipeline.snapshot();
-        let mut response = match self.answer(&snapshot, &connection, &parts, body).await {
+        let mut response = match self.answer(&snapshot, &connection, &parts, body, upgrade).await {
             Ok(response) => response,
             Err(refused) => {
                 self.pipeline.metrics.denied(refused.denied.reason);
@@ -114,18 +121,30 @@ impl Front {
         connection: &Arc<Connection>,
         parts: &Parts,
         body: B,
+        upgrade: Option<OnUpgrade>,
     ) -> Result<Response<ResponseBody>, Refused> {
         let busy = connection.busy();
-        let server = route(snapshot, parts.uri.path());
+        let path = parts.uri.path();
+        let events = legacy_sse::as_mcp(path);
+        let server = route(snapshot, events.as_deref().unwrap_or(path));
         let mut cx = context(snapshot, server.as_ref(), connection.name.clone(), parts);
         // auth: a browser's page from elsewhere, then whose key
         let hop = match self.admit(snapshot, &mut cx, parts) {
             Ok(hop) => hop,
             Err(denied) => return Err(Refused { denied, cx }),
         };
+        // the other transports that begin as HTTP
+        if legacy_sse::is_endpoint(path) {
+            let posted = legacy_sse::posted(self, snapshot, parts, body, &cx).await;
+            return posted.map_err(|denied| Refused { denied, cx });
+        }
         // route: which server; only who may enter is told that there is none
         if server.is_none() {
             return Err(Refused { denied: nowhere(snapshot), cx });
+        }
+        if events.is_some() {
+            let opened = legacy_sse::open(self, connection, parts, &cx);
+            return opened.map_err(|denied| Refused { denied, cx });
         }
         // session: one that was given out here, to this client
         let entered = match self.pipeline.fronts.enter(&mut cx, fronts::now()) {
@@ -142,6 +161,10 @@ impl Front {
             Ok(place) => place,
             Err(denied) => return Err(Refused { denied, cx }),
         };
+        if ws::is_asked(parts) {
+            let upgraded = ws::upgrade(self, connection, parts, &cx, upgrade, place);
+            return upgraded.map_err(|denied| Refused { denied, cx });
+        }
         let cx = match parts.method {
             Method::POST | Method::GET | Method::DELETE => Arc::new(cx),
             _ => {
@@ -248,18 +271,25 @@ struct Refused {
     cx: Context,
 }
 
-/// `/mcp` is the only server, `/mcp/NAME` the server of that name.
+/// `/mcp` is all servers, or the only one; `/mcp/NAME` the server or virtual server of that name.
 fn route(snapshot: &Snapshot, path: &str) -> Option<Arc<ServerSpec>> {
-    let servers = &snapshot.servers;
+    let (servers, faces) = (&snapshot.servers, &snapshot.faces);
     let found = match path.trim_end_matches('/') {
-        "/mcp" if servers.len() == 1 => servers.values().next(),
-        path => path.strip_prefix("/mcp/").and_then(|name| servers.get(name)),
+        "/mcp" => match faces.get(ALL) {
+            Some(face) => Some(&face.spec),
+            None => servers.values().next().filter(|_| servers.len() == 1),
+        },
+        path => path
+            .strip_prefix("/mcp/")
+            .filter(|name| *name != ALL)
+            .and_then(|name| snapshot.endpoint(name)),
     };
     found.cloned()
 }
 
 fn nowhere(snapshot: &Snapshot) -> Denied {
-    let names: Vec<&str> = snapshot.servers.keys().map(|name| &**name).collect();
+    let names = snapshot.servers.keys().chain(snapshot.faces.names());
+    let names: Vec<&str> = names.map(|name| &**name).collect();
     let message = format!("no server here; there are /mcp/{}", names.join(", /mcp/"));
     Denied::new(StatusCode::NOT_FOUND, NOT_FOUND, "not_found", message)
 }
@@ -356,7 +386,7 @@ fn check_size(snapshot: &Snapshot, headers: &HeaderMap) -> Result<(), Denied> {
     Ok(())
 }
 
-async fn read_body<B: RequestBody>(
+pub(super) async fn read_body<B: RequestBody>(
     snapshot: &Snapshot,
     parts: &Parts,
     body: B,
@@ -417,6 +447,6 @@ fn full(bytes: Bytes) -> ResponseBody {
     Full::new(bytes).map_err(Cut::from).boxed_unsync()
 }
 
-fn empty() -> ResponseBody {
+pub(super) fn empty() -> ResponseBody {
     http_body_util::Empty::new().map_err(Cut::from).boxed_unsync()
 }

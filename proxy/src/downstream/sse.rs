@@ -22,6 +22,9 @@ pub fn encode(event: &Event) -> Bytes {
     }
     let length = event.data.as_ref().map_or(0, Bytes::len);
     let mut out = BytesMut::with_capacity(length + 64);
+    if let Some(name) = &event.name {
+        field(&mut out, "event", name.as_bytes());
+    }
     if let Some(id) = &event.id {
         field(&mut out, "id", id.as_bytes());
     }

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use crate::envelope::{Body, Context, Reply};
+use super::conversation::Conversation;
+use crate::envelope::{Body, Context, Reply, Transport};
 use crate::lines::{Line, LineReader, as_line};
 use crate::pipeline::Pipeline;
 use crate::policy::{Denied, LIMIT};
@@ -71,6 +74,74 @@ impl<W: AsyncWrite + Unpin> Output<W> {
     }
 }
 
+/// A client whose input and output are its session with servers that answer each call by itself:
+/// requests beside each other, the rest one by one, until its input ends.
+///
+/// # Errors
+/// What reading or writing says.
+pub async fn converse<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+    pipeline: &Arc<Pipeline>,
+    cx: &Context,
+    input: R,
+    output: &Output<W>,
+) -> std::io::Result<()> {
+    let limits = &cx.snapshot.config.limits;
+    let (line_limit, most) = (limits.stdio_line.bytes(), 2 * limits.channel_requests);
+    let (conversation, mut outbox) = Conversation::new(pipeline, cx, Transport::Stdio);
+    let mut lines = LineReader::new(input, line_limit);
+    let mut tasks: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
+    let mut is_open = true;
+    let result = loop {
+        if !is_open && tasks.is_empty() {
+            break Ok(());
+        }
+        let line = tokio::select! {
+            biased;
+            Some(frame) = outbox.recv() => match output.line(&frame).await {
+                Ok(()) => continue,
+                Err(error) => break Err(error),
+            },
+            Some(()) = tasks.next(), if !tasks.is_empty() => continue,
+            () = conversation.over.cancelled() => break Ok(()),
+            line = lines.next(), if is_open && tasks.len() < most => line,
+        };
+        let conversation = Arc::clone(&conversation);
+        tasks.push(match line {
+            Err(error) => break Err(error),
+            // What is under way may end: a script that pipes its requests in reads the answers.
+            Ok(None) => {
+                is_open = false;
+                continue;
+            }
+            Ok(Some(Line::Whole(line))) => match conversation.enter(&line) {
+                Ok(places) => Box::pin(async move { conversation.take(line, places).await }),
+                Err(denied) => {
+                    Box::pin(async move { conversation.turn_away(&line, &denied).await })
+                }
+            },
+            Ok(Some(Line::TooLong)) => {
+                let reply = pipeline.refuse_bytes(cx, &Bytes::new(), &too_long(line_limit));
+                match output.reply(reply).await {
+                    Ok(()) => continue,
+                    Err(error) => break Err(error),
+                }
+            }
+        });
+    };
+    while let Ok(frame) = outbox.try_recv() {
+        if result.is_err() || output.line(&frame).await.is_err() {
+            break;
+        }
+    }
+    conversation.end().await;
+    result
+}
+
+fn too_long(limit: usize) -> Denied {
+    let message = format!("the line has more than {limit} bytes");
+    Denied::new(StatusCode::PAYLOAD_TOO_LARGE, LIMIT, "too_large", message)
+}
+
 /// Reads the client's messages in order until its input ends.
 ///
 /// # Errors
@@ -87,12 +158,7 @@ pub async fn pump<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         let reply = match line {
             // One after the other: the order of a client's messages is kept.
             Line::Whole(line) => Arc::clone(pipeline).handle(Arc::clone(cx), line).await,
-            Line::TooLong => {
-                let message = format!("the line has more than {limit} bytes");
-                let denied =
-                    Denied::new(StatusCode::PAYLOAD_TOO_LARGE, LIMIT, "too_large", message);
-                pipeline.refuse_bytes(cx, &Bytes::new(), &denied)
-            }
+            Line::TooLong => pipeline.refuse_bytes(cx, &Bytes::new(), &too_long(limit)),
         };
         output.reply(reply).await?;
     }

@@ -169,7 +169,7 @@ impl Peers {
 
 fn head(cx: &Context, raw: &[u8]) -> Result<Head, UpstreamError> {
     let mut parser = Parser::new(parse_limits(&cx.snapshot.config.limits));
-    let head = parser.parse(raw, |message| Head::of(message));
+    let head = parser.parse(raw, Head::of);
     head.map_err(|e| UpstreamError::Protocol { detail: e.to_string() })
 }
 
@@ -181,7 +181,7 @@ fn onward(cx: &Context, head: &Head) -> Context {
     headers.session = headers.sealed.take();
     if let Claim::Complete(version) = &head.claim {
         let encode = |text: &Str| era::encode(text.as_bytes());
-        headers.version = encode(version);
+        headers.version = Some(version).and_then(encode);
         headers.method = head.method.as_ref().and_then(encode).into_iter().collect();
         headers.name = head.name.as_ref().and_then(encode).into_iter().collect();
     }

@@ -28,7 +28,7 @@ const fn family(
 }
 
 /// Every metric there is. The text at `/metrics` and the reference both come from here.
-pub const FAMILIES: [Family; 24] = [
+pub const FAMILIES: [Family; 26] = [
     family(
         "wiregate_requests_total",
         "counter",
@@ -64,6 +64,18 @@ pub const FAMILIES: [Family; 24] = [
         "counter",
         "reason",
         "Messages refused before a server saw them",
+    ),
+    family(
+        "wiregate_era_changes_total",
+        "counter",
+        "server; to: legacy, modern",
+        "Servers that turned out to speak other revisions than before",
+    ),
+    family(
+        "wiregate_catalog_left_out_total",
+        "counter",
+        "server; reason: missing, collision",
+        "Parts of merged lists that were left out: a server failed or was slow, or two have a name",
     ),
     family("wiregate_inflight_requests", "gauge", "", "Requests under way"),
     family("wiregate_open_streams", "gauge", "", "Event streams open to clients"),

@@ -51,6 +51,12 @@ struct ServerLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LeftOutLabels {
+    server: Arc<str>,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
     reason: &'static str,
 }
@@ -75,6 +81,12 @@ struct OutcomeLabel {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StateLabel {
     state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EraLabels {
+    server: Arc<str>,
+    to: &'static str,
 }
 
 /// Histograms with these upper bounds, in seconds.
@@ -111,6 +123,8 @@ pub struct Metrics {
     processing: Labelled<DirectionLabel, Histogram, Buckets>,
     upstream: Labelled<ServerLabel, Histogram, Buckets>,
     denied: Labelled<ReasonLabel, Counter>,
+    era_changes: Labelled<EraLabels, Counter>,
+    left_out: Labelled<LeftOutLabels, Counter>,
     inflight: Gauge,
     streams: Gauge,
     connections: Gauge,
@@ -143,6 +157,8 @@ impl Metrics {
             processing: Labelled::new_with_constructor(PROCESSING),
             upstream: Labelled::new_with_constructor(UPSTREAM),
             denied: Labelled::default(),
+            era_changes: Labelled::default(),
+            left_out: Labelled::default(),
             inflight: Gauge::default(),
             streams: Gauge::default(),
             connections: Gauge::default(),
@@ -166,6 +182,8 @@ impl Metrics {
         self.register("wiregate_processing_seconds", self.processing.clone());
         self.register("wiregate_upstream_seconds", self.upstream.clone());
         self.register("wiregate_denied_total", self.denied.clone());
+        self.register("wiregate_era_changes_total", self.era_changes.clone());
+        self.register("wiregate_catalog_left_out_total", self.left_out.clone());
         self.register("wiregate_inflight_requests", self.inflight.clone());
         self.register("wiregate_open_streams", self.streams.clone());
         self.register("wiregate_connections", self.connections.clone());
@@ -224,6 +242,13 @@ impl Metrics {
         self.processing.get_or_create(&DirectionLabel { direction }).observe(took.as_secs_f64());
     }
 
+    /// A part of a merged list that is not in it: `missing` (its server failed or was too slow) or
+    /// `collision` (another server has the name too).
+    pub fn left_out(&self, server: &str, reason: &'static str) {
+        let labels = LeftOutLabels { server: self.server_label(server), reason };
+        self.left_out.get_or_create(&labels).inc();
+    }
+
     /// From sending a request to the head of the server's response.
     pub fn upstream(&self, server: &str, took: Duration) {
         let server = self.server_label(server);
@@ -238,6 +263,12 @@ impl Metrics {
     /// The configuration was read anew.
     pub fn reload(&self, outcome: &'static str) {
         self.reloads.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    /// A server turned out to speak the revisions of another era; `to` is `legacy` or `modern`.
+    pub fn era_change(&self, server: &str, to: &'static str) {
+        let server = self.server_label(server);
+        self.era_changes.get_or_create(&EraLabels { server, to }).inc();
     }
 
     /// How many pins are in each state.
@@ -342,6 +373,7 @@ mod tests {
         metrics.processing("to_server", Duration::from_micros(7));
         metrics.upstream("files", Duration::from_millis(20));
         metrics.denied("auth");
+        metrics.era_change("files", "legacy");
         metrics.pins(["pending"], [1]);
         drop(metrics.process("files"));
         metrics.process_end("files", "idle");

@@ -6,25 +6,19 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
-use futures::stream::{self, StreamExt};
 use http::header::{
     ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
 };
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Body as _;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::client::{self, Answer, Events, HttpClient, of_client};
 use super::quic::QuicClient;
-use super::sse::Decoder;
 use super::{Outgoing, Upstream, UpstreamError};
 use crate::config::{Limits, Timeouts};
-use crate::envelope::{Body, Context, Event, Reply};
+use crate::envelope::{Body, Claim, Context, Head, Reply};
 use crate::policy::inspect::mirror;
 use crate::snapshot::ServerSpec;
 use crate::{era, tls};
@@ -43,17 +37,14 @@ pub const NAME: HeaderName = HeaderName::from_static("mcp-name");
 pub const PARAM: &str = "mcp-param-";
 
 const JSON_OR_EVENTS: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const AGENT: HeaderValue =
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(super) const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("wiregate/", env!("CARGO_PKG_VERSION")));
-
-/// The body of an answer, of whatever version of HTTP.
-pub(super) type Answer = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 /// The connections to a server.
 #[derive(Clone, Debug)]
 enum Way {
-    Tcp(Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
+    Tcp(Box<HttpClient>),
     Quic(Arc<QuicClient>),
 }
 
@@ -79,24 +70,8 @@ impl HttpUpstream {
         limits: &Limits,
         timeouts: &Timeouts,
     ) -> Result<HttpUpstream, tls::TlsError> {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(timeouts.connect.get()));
-        let tls = HttpsConnectorBuilder::new()
-            .with_tls_config(tls::client(
-                spec.ca.as_deref(),
-                spec.client_cert.as_ref(),
-                spec.url.scheme_str() == Some("https"),
-            )?)
-            .https_or_http()
-            .enable_all_versions()
-            .wrap_connector(tcp);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(90))
-            .build(tls);
-        Ok(HttpUpstream::by(Way::Tcp(client), spec, limits, timeouts))
+        let client = client::new(&spec, timeouts)?;
+        Ok(HttpUpstream::by(Way::Tcp(Box::new(client)), spec, limits, timeouts))
     }
 
     /// The same over HTTP/3.
@@ -146,8 +121,8 @@ impl HttpUpstream {
         let answered = async {
             match &self.way {
                 Way::Quic(client) => client.request(request).await,
-                Way::Tcp(client) => match client.request(request).await {
-                    Ok(answer) => Ok(answer.map(|body| body.map_err(Into::into).boxed_unsync())),
+                Way::Tcp(http) => match http.request(request).await {
+                    Ok(answer) => Ok(answer.map(client::boxed)),
                     Err(error) => Err(of_client(&error)),
                 },
             }
@@ -165,7 +140,8 @@ impl HttpUpstream {
         message: Option<Outgoing>,
     ) -> Result<Request<Full<Bytes>>, UpstreamError> {
         let mut headers = self.spec.headers.clone();
-        let theirs = &cx.headers;
+        let made = message.as_ref().and_then(|m| m.headers.as_deref());
+        let theirs = made.unwrap_or(&cx.headers);
         headers.insert(ACCEPT, theirs.accept.clone().unwrap_or(JSON_OR_EVENTS));
         headers.insert(USER_AGENT, AGENT);
         let mut copy = |name: HeaderName, value: Option<&HeaderValue>| {
@@ -187,7 +163,10 @@ impl HttpUpstream {
         if mirrors {
             let name = theirs.name.first().map(|name| mirrored(name, replaced)).transpose()?;
             copy(NAME, name.as_ref());
-            mirror_params(&mut headers, cx, replaced)?;
+            mirror_params(&mut headers, &theirs.params, replaced)?;
+        }
+        if let Some(message) = message.as_ref().filter(|_| !cx.transport.has_headers()) {
+            mirror_head(&mut headers, &message.head, replaced)?;
         }
         if message.is_some() {
             headers.insert(CONTENT_TYPE, JSON);
@@ -253,54 +232,7 @@ impl HttpUpstream {
     }
 
     fn events(&self, body: Answer, deadline: Option<Instant>) -> Body {
-        let state = Events {
-            body,
-            decoder: Decoder::new(self.max_event),
-            idle: self.idle,
-            deadline,
-            done: false,
-        };
-        Body::Stream(stream::unfold(state, Events::next).boxed())
-    }
-}
-
-/// An event stream under way.
-struct Events {
-    body: Answer,
-    decoder: Decoder,
-    idle: Duration,
-    deadline: Option<Instant>,
-    done: bool,
-}
-
-impl Events {
-    async fn next(mut self) -> Option<(Result<Event, UpstreamError>, Events)> {
-        let error = loop {
-            match self.decoder.next_event() {
-                Ok(Some(event)) => return Some((Ok(event), self)),
-                Ok(None) if self.done => return None,
-                Ok(None) => {}
-                Err(_) if self.done => return None,
-                Err(e) => break e,
-            }
-            let idle = Instant::now() + self.idle;
-            let until = self.deadline.map_or(idle, |d| d.min(idle));
-            match timeout_at(until, self.body.frame()).await {
-                Err(_) => break UpstreamError::Timeout { what: "event stream" },
-                Ok(None) => {
-                    self.decoder.finish();
-                    self.done = true;
-                }
-                Ok(Some(Ok(frame))) => {
-                    if let Some(data) = frame.data_ref() {
-                        self.decoder.push(data);
-                    }
-                }
-                Ok(Some(Err(e))) => break UpstreamError::Closed { detail: e.to_string() },
-            }
-        };
-        self.done = true;
-        Some((Err(error), self))
+        Body::Stream(Events::new(body, self.max_event, self.idle, deadline).stream())
     }
 }
 
@@ -322,13 +254,33 @@ impl Upstream for HttpUpstream {
     }
 }
 
+/// A client without headers says in its message alone what this transport repeats in headers.
+fn mirror_head(
+    headers: &mut HeaderMap,
+    head: &Head,
+    replaced: &[(Box<str>, Box<str>)],
+) -> Result<(), UpstreamError> {
+    let Claim::Complete(version) = &head.claim else { return Ok(()) };
+    let value = |text: &str| {
+        era::encode(text.as_bytes()).ok_or_else(|| protocol("no header can hold what is mirrored"))
+    };
+    headers.insert(VERSION, value(version)?);
+    if let Some(method) = &head.method {
+        headers.insert(METHOD, value(method)?);
+    }
+    if let Some(name) = &head.name {
+        headers.insert(NAME, mirrored(&value(name)?, replaced)?);
+    }
+    Ok(())
+}
+
 /// `Mcp-Param-*` mirror arguments: where an argument was redacted, its header is, in the same way.
 fn mirror_params(
     headers: &mut HeaderMap,
-    cx: &Context,
+    params: &[(HeaderName, HeaderValue)],
     replaced: &[(Box<str>, Box<str>)],
 ) -> Result<(), UpstreamError> {
-    for (name, value) in &cx.headers.params {
+    for (name, value) in params {
         let value = mirrored(value, replaced)?;
         headers.append(name.clone(), value);
     }
@@ -354,22 +306,4 @@ fn mirrored(
 
 fn protocol(detail: &str) -> UpstreamError {
     UpstreamError::Protocol { detail: detail.to_owned() }
-}
-
-/// What hyper's client says, without the URL it may hold.
-fn of_client(error: &hyper_util::client::legacy::Error) -> UpstreamError {
-    let mut detail = String::new();
-    let mut source: Option<&dyn std::error::Error> = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if !detail.is_empty() {
-            detail.push_str(": ");
-        }
-        detail.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    if error.is_connect() {
-        UpstreamError::Unreachable { detail }
-    } else {
-        UpstreamError::Closed { detail }
-    }
 }

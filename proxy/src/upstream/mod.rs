@@ -1,11 +1,17 @@
 //! Where messages go. One trait; one file per transport, and one `match` arm to reach it.
 
+mod auto;
+mod channel;
+pub(crate) mod channels;
+mod client;
 pub mod http;
+mod legacy_sse;
 pub mod pool;
 mod quic;
 pub mod sse;
 pub mod stdio;
 pub mod ways;
+pub(crate) mod ws;
 
 use std::sync::Arc;
 
@@ -16,7 +22,7 @@ use inspect::message::Kind;
 
 use self::pool::Children;
 use crate::config::{Limits, Timeouts};
-use crate::envelope::{Context, Head, Reply};
+use crate::envelope::{Context, Head, McpHeaders, Reply};
 use crate::snapshot::{ServerSpec, Wire};
 use crate::tls::TlsError;
 
@@ -35,6 +41,12 @@ pub trait Upstream: Send + Sync {
         cx: &'a Context,
         message: Outgoing,
     ) -> BoxFuture<'a, Result<Reply, UpstreamError>>;
+
+    /// Whether a call gives its answer itself. Where it does not, the answer comes by
+    /// [`Upstream::listen`], and nobody can leave in between.
+    fn answers(&self) -> bool {
+        true
+    }
 
     /// Opens the stream of what the server sends unasked (the GET stream of Streamable HTTP).
     fn listen<'a>(&'a self, _cx: &'a Context) -> BoxFuture<'a, Result<Reply, UpstreamError>> {
@@ -58,18 +70,22 @@ pub struct Outgoing {
     pub open_ended: bool,
     /// What a redaction replaced, unescaped: headers that mirror the body must follow it.
     pub replaced: Vec<(Box<str>, Box<str>)>,
+    /// The MCP headers it goes with, where they are not the client's own: it was made for another
+    /// revision than the client's.
+    pub headers: Option<Box<McpHeaders>>,
 }
 
 impl Outgoing {
     /// An error of the gateway's own, in place of an answer.
     pub fn refusal(raw: Bytes) -> Outgoing {
-        Outgoing { raw, head: Head::error(), open_ended: false, replaced: Vec::new() }
+        let (open_ended, replaced) = (false, Vec::new());
+        Outgoing { raw, head: Head::error(), open_ended, replaced, headers: None }
     }
 
     /// A message that goes as it came.
     pub fn intact(raw: Bytes, head: &Head) -> Outgoing {
         let open_ended = head.method.as_deref() == Some("subscriptions/listen");
-        Outgoing { raw, head: head.clone(), open_ended, replaced: Vec::new() }
+        Outgoing { raw, head: head.clone(), open_ended, replaced: Vec::new(), headers: None }
     }
 
     /// Whether it is a request or notification, with the headers that mirror such.
@@ -142,15 +158,14 @@ pub fn open(
     children: &Arc<Children>,
 ) -> Result<Arc<dyn Upstream>, TlsError> {
     Ok(match &spec.wire {
-        Wire::Auto | Wire::Http => {
-            Arc::new(http::HttpUpstream::new(Arc::clone(spec), limits, timeouts)?)
-        }
+        Wire::Auto => Arc::new(auto::AutoUpstream::new(spec, limits, timeouts)?),
+        Wire::Http => Arc::new(http::HttpUpstream::new(Arc::clone(spec), limits, timeouts)?),
         Wire::Http3 => Arc::new(http::HttpUpstream::over_quic(Arc::clone(spec), limits, timeouts)?),
+        Wire::Sse => Arc::new(legacy_sse::open(spec, limits, timeouts)?),
+        Wire::WebSocket => Arc::new(ws::open(spec, limits, timeouts)?),
         Wire::Stdio(command) => {
             Arc::new(pool::Pool::new(spec, command, children, limits, timeouts))
         }
-        // Each gets its file and its arm.
-        Wire::Sse | Wire::WebSocket => Arc::new(Absent),
     })
 }
 

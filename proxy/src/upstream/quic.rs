@@ -22,7 +22,7 @@ use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
 use super::UpstreamError;
-use super::http::Answer;
+use super::client::Answer;
 use crate::quic::{self, Opener, Received};
 
 /// The most bytes of a response's headers.

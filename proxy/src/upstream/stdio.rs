@@ -78,6 +78,10 @@ impl Upstream for StdioUpstream {
         Box::pin(self.write(message))
     }
 
+    fn answers(&self) -> bool {
+        false
+    }
+
     /// Everything the child writes. It can be taken once.
     fn listen<'a>(&'a self, _cx: &'a Context) -> BoxFuture<'a, Result<Reply, UpstreamError>> {
         let taken = self.output.lock().unwrap_or_else(PoisonError::into_inner).take();

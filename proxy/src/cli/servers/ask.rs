@@ -12,7 +12,7 @@ use crate::cli::{CliError, in_runtime, settings};
 use crate::config::{Config, is_server_name};
 use crate::registry::probe::{self, Answers};
 use crate::registry::{self, folder};
-use crate::serve::upstream_of;
+use crate::serve::Opener;
 use crate::snapshot::{ServerSpec, Snapshot};
 use crate::telemetry::Metrics;
 use crate::upstream::pool::Children;
@@ -60,10 +60,12 @@ pub(super) fn all(config: Config) -> Result<Vec<Asked>, CliError> {
     let snapshot = Arc::new(Snapshot::build(config).map_err(listed)?);
     in_runtime(async move {
         let config = &snapshot.config;
-        let children = Children::new(config.processes.clone(), Arc::new(Metrics::new()));
+        let metrics = Arc::new(Metrics::new());
+        let children = Children::new(config.processes.clone(), Arc::clone(&metrics));
+        let opener = Opener::new(&snapshot, &children, &metrics);
         let bar = progress(snapshot.servers.len());
         let mut asked: Vec<Asked> = stream::iter(snapshot.servers.values())
-            .map(|spec| one(&snapshot, spec, &children))
+            .map(|spec| one(&snapshot, spec, &opener))
             .buffer_unordered(AT_ONCE)
             .inspect(|_| bar.inc(1))
             .collect()
@@ -75,9 +77,9 @@ pub(super) fn all(config: Config) -> Result<Vec<Asked>, CliError> {
     })
 }
 
-async fn one(snapshot: &Arc<Snapshot>, spec: &Arc<ServerSpec>, children: &Arc<Children>) -> Asked {
+async fn one(snapshot: &Arc<Snapshot>, spec: &Arc<ServerSpec>, opener: &Opener) -> Asked {
     let started = Instant::now();
-    let outcome = match upstream_of(spec, &snapshot.config, children) {
+    let outcome = match opener.open(spec, &snapshot.config) {
         Ok(upstream) => {
             probe::ask(&*upstream, snapshot, spec).await.map_err(|error| error.to_string())
         }
