@@ -2,7 +2,6 @@
 //! at once, so that what is measured is the gateway's own work.
 #![expect(clippy::unwrap_used, reason = "a bench stops at what it does not expect")]
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -43,13 +42,14 @@ fn pipeline(c: &mut Criterion) {
             config.capture.enabled = recording;
             config.capture.dir = Some(dir.path().to_owned());
             let spec = Arc::new(ServerSpec::child("bench"));
-            let snapshot = Arc::new(Snapshot::for_child(config, Arc::clone(&spec)).unwrap());
+            let mut snapshot = Snapshot::for_child(config, Arc::clone(&spec)).unwrap();
             let recorder = open_capture(&snapshot).unwrap().map(|(recorder, _)| recorder);
             let server: Arc<dyn Upstream> = Arc::new(Fixed(sample.raw.clone().into()));
-            let servers = BTreeMap::from([(spec.name.clone(), server)]);
+            snapshot.ways.insert(spec.name.clone(), server);
+            let snapshot = Arc::new(snapshot);
             let metrics = Arc::new(Metrics::new());
             let audit = Audit::new(recorder.clone(), snapshot.config.capture.on_overflow);
-            let pipeline = Arc::new(Pipeline::new(Arc::clone(&snapshot), servers, audit, metrics));
+            let pipeline = Arc::new(Pipeline::new(Arc::clone(&snapshot), audit, metrics));
             let cx = Arc::new(Context {
                 snapshot,
                 server: spec,

@@ -1,7 +1,10 @@
-//! Health and metrics, on a listener of their own: `/healthz`, `/readyz`, `/metrics`.
+//! Health and metrics, on a listener of their own: `/healthz`, `/readyz`, `/metrics`; and the
+//! registry, in [`servers`].
 //!
 //! Nothing here reads or changes traffic. Where the listener is reachable from other machines and
 //! the gateway asks for keys, they are asked for here too.
+
+mod servers;
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use capture::Recorder;
 use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
@@ -20,7 +24,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Notify, Semaphore};
 
 use crate::snapshot::Snapshot;
 use crate::telemetry::{self, Metrics};
@@ -42,8 +46,12 @@ const LIFETIME: Duration = Duration::from_secs(60);
 pub struct AdminState {
     metrics: Arc<Metrics>,
     recorder: Option<Recorder>,
-    snapshot: Arc<Snapshot>,
+    snapshot: ArcSwap<Snapshot>,
     ready: AtomicBool,
+    /// Asks for the configuration to be read anew.
+    pub(crate) wake: Arc<Notify>,
+    /// Held while the folder of servers is written to.
+    writing: Mutex<()>,
 }
 
 impl AdminState {
@@ -54,7 +62,20 @@ impl AdminState {
         if let Some(recorder) = &recorder {
             metrics.watch_capture(recorder.clone());
         }
-        Self { metrics, recorder, snapshot, ready: AtomicBool::new(false) }
+        let snapshot = ArcSwap::new(snapshot);
+        Self {
+            metrics,
+            recorder,
+            snapshot,
+            ready: AtomicBool::new(false),
+            wake: Arc::default(),
+            writing: Mutex::default(),
+        }
+    }
+
+    /// The configuration that is in force from now on.
+    pub(crate) fn set_snapshot(&self, snapshot: Arc<Snapshot>) {
+        self.snapshot.store(snapshot);
     }
 
     /// Whether traffic should come: not before the start, nor while draining.
@@ -76,8 +97,8 @@ impl AdminState {
 #[derive(Debug)]
 pub struct Admin {
     state: Arc<AdminState>,
-    /// Whether a key must be shown.
-    keys: bool,
+    /// Whether other machines can reach it: keys are asked for then, where there are any.
+    is_open: bool,
 }
 
 impl Admin {
@@ -89,9 +110,8 @@ impl Admin {
     pub async fn bind(address: &str, state: Arc<AdminState>) -> io::Result<SocketAddr> {
         let listener = TcpListener::bind(address).await?;
         let bound = listener.local_addr()?;
-        let open = !bound.ip().to_canonical().is_loopback();
-        let keys = open && state.snapshot.requires_key();
-        tokio::spawn(Arc::new(Self { state, keys }).accept(listener));
+        let is_open = !bound.ip().to_canonical().is_loopback();
+        tokio::spawn(Arc::new(Self { state, is_open }).accept(listener));
         Ok(bound)
     }
 
@@ -124,7 +144,12 @@ impl Admin {
 
     async fn connection(&self, stream: TcpStream) {
         let service = service_fn(async |request: Request<Incoming>| {
-            Ok::<_, std::convert::Infallible>(self.answer(&request))
+            Ok::<_, std::convert::Infallible>(match request.uri().path() {
+                path if path == "/servers" || path.starts_with("/servers/") => {
+                    self.servers(request).await
+                }
+                _ => self.answer(&request),
+            })
         });
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -150,7 +175,8 @@ impl Admin {
             refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return refused;
         }
-        if self.keys && !self.knows(request) {
+        let snapshot = self.state.snapshot.load();
+        if self.is_open && snapshot.requires_key() && !self.knows(request) {
             let mut refused = plain(StatusCode::UNAUTHORIZED, "a key is needed\n");
             refused.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             return refused;
@@ -159,13 +185,15 @@ impl Admin {
     }
 
     fn knows<B>(&self, request: &Request<B>) -> bool {
-        let Some(Ok(header)) = request.headers().get(AUTHORIZATION).map(HeaderValue::to_str) else {
-            return false;
-        };
-        header.split_once(' ').is_some_and(|(scheme, token)| {
-            scheme.eq_ignore_ascii_case("bearer")
-                && self.state.snapshot.verify_key(token.trim()).is_some()
-        })
+        self.holder(request).is_some()
+    }
+
+    /// Who holds the key that a request shows.
+    fn holder<B>(&self, request: &Request<B>) -> Option<Arc<str>> {
+        let header = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
+        let (scheme, token) = header.split_once(' ')?;
+        let is_bearer = scheme.eq_ignore_ascii_case("bearer");
+        self.state.snapshot.load().verify_key(token.trim()).filter(|_| is_bearer)
     }
 
     /// 200 for as long as the process answers at all.
@@ -182,11 +210,11 @@ impl Admin {
     /// it does not make a gateway unready unless traffic waits for it.
     fn readiness(&self) -> Response<Full<Bytes>> {
         let capture = self.state.capture();
-        let waits =
-            self.state.snapshot.config.capture.on_overflow == crate::config::OnOverflow::Block;
+        let snapshot = self.state.snapshot.load();
+        let waits = snapshot.config.capture.on_overflow == crate::config::OnOverflow::Block;
         let ready = self.state.ready.load(Ordering::Acquire) && !(waits && capture == "degraded");
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        let rules = &self.state.snapshot.rules;
+        let rules = &snapshot.rules;
         let body = json!({
             "ready": ready,
             "capture": capture,
@@ -222,17 +250,21 @@ mod tests {
     use super::*;
     use crate::config::{Auth, Config, Key};
 
-    const KEY: &str = "wgk_of-a-test";
+    pub(super) const KEY: &str = "wgk_of-a-test";
 
     fn admin(keys: bool) -> Admin {
+        Admin { state: Arc::new(state(keys, |_| {})), is_open: keys }
+    }
+
+    pub(super) fn state(keys: bool, change: impl FnOnce(&mut Config)) -> AdminState {
         let mut config = Config::of_one_server("files", "http://127.0.0.1:9/mcp");
         if keys {
             let sha256 = crate::snapshot::digest(KEY).trim_start_matches("sha256:").to_owned();
             config.auth = Some(Auth::Keys(vec![Key { name: "probe".into(), sha256 }]));
         }
+        change(&mut config);
         let snapshot = Arc::new(Snapshot::build(config).unwrap());
-        let state = AdminState::new(Arc::new(Metrics::new()), None, snapshot);
-        Admin { state: Arc::new(state), keys }
+        AdminState::new(Arc::new(Metrics::new()), None, snapshot)
     }
 
     fn status(admin: &Admin, method: &str, path: &str, header: Option<&str>) -> u16 {
@@ -259,7 +291,8 @@ mod tests {
         assert_eq!(status(&admin, "GET", "/readyz", None), 503);
         admin.state.set_ready(true);
         assert_eq!(status(&admin, "GET", "/readyz", None), 200);
-        let digest = admin.state.snapshot.rules.digest();
+        let snapshot = admin.state.snapshot.load_full();
+        let digest = snapshot.rules.digest();
         let body = format!("{:?}", admin.readiness().into_body());
         assert!(body.contains(digest) && body.contains(rules::NAME), "{body}");
         admin.state.set_ready(false);

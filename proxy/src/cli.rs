@@ -7,13 +7,14 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::clients::edit::EditError;
 use crate::clients::file::FileError;
-use crate::config::{LoadError, Use, is_server_name};
+use crate::config::{Config, LoadError, Use, is_server_name};
 use crate::demo::{self, DemoError, DemoOptions};
 use crate::packs::PackError;
 use crate::pins::StoreError;
@@ -382,20 +383,27 @@ impl Cli {
 }
 
 fn serve(args: ServeArgs) -> Result<ExitCode, CliError> {
-    let mut written = settings::written(args.config.as_deref())?;
-    if let Some(url) = args.upstream {
-        settings::upstream(&mut written, &url);
-    }
-    if let Some(listen) = args.listen {
-        written.set("--listen", "/listen", |config| config.listen = listen);
-    }
-    if let Some(admin) = args.admin {
-        written.set("--admin", "/admin", |config| config.admin = admin);
-    }
-    let config = settings::finish(written, &args.inspect, &args.capture, &args.log, Use::Serve)?;
+    let config = serve_config(&args)?;
     telemetry::init(&config.log)?;
-    in_runtime(serve::run(config))??;
+    let again =
+        move || serve_config(&args).map_err(|error| format!("{:#}", anyhow::anyhow!(error)));
+    in_runtime(serve::run(config, Arc::new(again)))??;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The file, the folder of servers, and the flags over both.
+fn serve_config(args: &ServeArgs) -> Result<Config, CliError> {
+    let mut written = settings::written(args.config.as_deref())?;
+    if let Some(url) = &args.upstream {
+        settings::upstream(&mut written, url);
+    }
+    if let Some(listen) = &args.listen {
+        written.set("--listen", "/listen", |config| config.listen.clone_from(listen));
+    }
+    if let Some(admin) = &args.admin {
+        written.set("--admin", "/admin", |config| config.admin.clone_from(admin));
+    }
+    settings::finish(written, &args.inspect, &args.capture, &args.log, Use::Serve)
 }
 
 fn wrap(args: WrapArgs) -> Result<ExitCode, CliError> {

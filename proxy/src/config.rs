@@ -35,6 +35,7 @@ pub use bridge::Bridge;
 pub use catalog::{
     Catalog, Composite, OnCollision, OnFailure, OnStepError, Prefix, Step, Virtual, When,
 };
+pub(crate) use check::problems_for;
 pub use check::{Problem, problems};
 pub use legacy::Legacy;
 pub use packs::{Packs, Trusted};

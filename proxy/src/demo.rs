@@ -131,7 +131,9 @@ pub async fn run(options: DemoOptions) -> Result<(), DemoError> {
         say(
             "\nThe gateway stays, in front of the same server; Ctrl-C ends it. Point an MCP client at it:",
         );
-        crate::serve::run(config(upstream, &dir, true)).await?;
+        let config = config(upstream, &dir, true);
+        let again = config.clone();
+        crate::serve::run(config, std::sync::Arc::new(move || Ok(again.clone()))).await?;
     }
     Ok(())
 }

@@ -26,6 +26,7 @@ mod quic;
 mod refusal;
 pub mod registry;
 mod relay;
+pub mod reload;
 pub mod rulefiles;
 pub mod serve;
 pub mod session;

@@ -19,7 +19,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use capture::Str;
 
 use crate::config::{self, PinMode};
@@ -37,7 +37,7 @@ pub use table::State;
 pub struct Pins {
     shared: Arc<Shared>,
     /// The servers whose tools are one another's neighbours; `None`: all that have pins.
-    neighbours: Option<HashSet<Str>>,
+    neighbours: ArcSwapOption<HashSet<Str>>,
     /// Gets nothing, and ends with the thread.
     ended: Mutex<Receiver<()>>,
 }
@@ -78,7 +78,7 @@ impl Pins {
     pub fn unsaved(neighbours: Neighbours, metrics: Arc<Metrics>) -> Pins {
         let (_, ended) = sync_channel(1);
         let shared = Arc::new(Shared::new(Way::None, metrics));
-        Pins { shared, neighbours: neighbours.set(), ended: Mutex::new(ended) }
+        Pins { shared, neighbours: ArcSwapOption::new(neighbours.set()), ended: Mutex::new(ended) }
     }
 
     /// Opens the store and reads it.
@@ -121,7 +121,16 @@ impl Pins {
             let _end = end;
             keeper.run(&queue);
         })?;
-        Ok(Pins { shared, neighbours: neighbours.set(), ended: Mutex::new(ended) })
+        Ok(Pins {
+            shared,
+            neighbours: ArcSwapOption::new(neighbours.set()),
+            ended: Mutex::new(ended),
+        })
+    }
+
+    /// Says whose tools are compared from now on.
+    pub fn set_neighbours(&self, neighbours: Neighbours) {
+        self.neighbours.store(neighbours.set());
     }
 
     /// Lets what was seen be saved, and waits for that. Blocks. `false` when it takes longer.
@@ -148,9 +157,9 @@ impl Drop for Pins {
 }
 
 impl Neighbours {
-    fn set(self) -> Option<HashSet<Str>> {
+    fn set(self) -> Option<Arc<HashSet<Str>>> {
         match self {
-            Neighbours::These(servers) => Some(servers),
+            Neighbours::These(servers) => Some(Arc::new(servers)),
             Neighbours::All => None,
         }
     }

@@ -1,6 +1,5 @@
 //! The path of one message, readable top to bottom. The module `relay` is the way back.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
@@ -21,6 +20,7 @@ use crate::policy::Denied;
 use crate::policy::inspect::{self as look, Seen};
 use crate::policy::limit::Places;
 use crate::policy::schema::OutputSchemas;
+use crate::policy::vetting;
 use crate::session::fronts::{Fronts, tell_lost};
 use crate::session::{Exchange, Front, Handshake, Sessions};
 use crate::snapshot::Snapshot;
@@ -31,7 +31,6 @@ use crate::{era, relay};
 /// Everything a message meets between the two faces. Shared by all connections.
 pub struct Pipeline {
     snapshot: ArcSwap<Snapshot>,
-    upstreams: BTreeMap<Str, Arc<dyn Upstream>>,
     /// What is recorded.
     pub audit: Audit,
     /// What is counted.
@@ -52,18 +51,15 @@ pub struct Pipeline {
 
 impl std::fmt::Debug for Pipeline {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pipeline").field("servers", &self.upstreams.keys()).finish_non_exhaustive()
+        f.debug_struct("Pipeline")
+            .field("servers", &self.snapshot.load().ways)
+            .finish_non_exhaustive()
     }
 }
 
 impl Pipeline {
-    /// A pipeline to these servers.
-    pub fn new(
-        snapshot: Arc<Snapshot>,
-        upstreams: BTreeMap<Str, Arc<dyn Upstream>>,
-        audit: Audit,
-        metrics: Arc<Metrics>,
-    ) -> Pipeline {
+    /// A pipeline to the servers of this configuration.
+    pub fn new(snapshot: Arc<Snapshot>, audit: Audit, metrics: Arc<Metrics>) -> Pipeline {
         let Config { limits, .. } = &snapshot.config;
         Pipeline {
             sessions: Sessions::new(limits.exchanges),
@@ -72,7 +68,6 @@ impl Pipeline {
             schemas: OutputSchemas::default(),
             catalog: Catalog::default(),
             snapshot: ArcSwap::new(snapshot),
-            upstreams,
             audit,
             pins: Pins::unsaved(Neighbours::All, Arc::clone(&metrics)),
             metrics,
@@ -87,6 +82,12 @@ impl Pipeline {
     /// The configuration of this moment; load it once per message.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
+    }
+
+    /// Puts another configuration, with its ways to servers, in the place of the one in force.
+    pub(crate) fn swap(&self, snapshot: Arc<Snapshot>) {
+        let old = self.snapshot.swap(Arc::clone(&snapshot));
+        old.ways.leave(&snapshot.ways);
     }
 
     /// Takes what a client sent, one message or a batch, and gives what goes back.
@@ -130,10 +131,12 @@ impl Pipeline {
         };
         let head = &seen.envelope.head;
         self.metrics.message(Direction::ToServer.as_str(), head.kind.as_str());
+        // vetting: a server that nobody approved is as good as none
         // era: headers and body are of one revision and agree
         // access: who may call what (roles) has its place here
         // inspect: what was not seen whole is refused; what the rules found is acted upon below
-        let checked = check_era(&cx, head, in_batch)
+        let checked = vetting::check(&cx.server)
+            .and_then(|()| check_era(&cx, head, in_batch))
             .and_then(|()| look::decided(&cx.snapshot, &seen))
             .and_then(|()| self.check_params(&cx, &seen));
         if let Err(denied) = checked {
@@ -181,12 +184,17 @@ impl Pipeline {
         let waits = head.is_request() && self.upstream(&cx).answers();
         let waiting = seen.exchange.as_ref().filter(|_| waits);
         let waiting = Waiting { pipeline: &self, cx: &cx, exchange: waiting.cloned() };
+        let endless = outgoing.open_ended;
         let reply = self.upstream(&cx).call(&cx, outgoing).await;
         waiting.over();
+        cx.snapshot.ways.note(&cx.server.name, reply.is_ok());
         self.metrics.upstream(&cx.server.name, sent.elapsed());
         match reply {
             Ok(mut reply) => {
                 tell_lost(&cx, &mut reply);
+                if endless {
+                    cx.snapshot.ways.bind(&cx.server.name, &mut reply);
+                }
                 relay::reply(self, cx, seen.exchange, head.is_request(), reply, sent)
             }
             Err(error) => {
@@ -206,9 +214,13 @@ impl Pipeline {
         if let Some(face) = cx.snapshot.faces.get(&cx.server.name).cloned() {
             return catalog::listen(self, cx, face).await;
         }
+        if let Err(denied) = vetting::check(&cx.server) {
+            return self.fail(&cx, None, &denied);
+        }
         match self.upstream(&cx).listen(&cx).await {
             Ok(mut reply) => {
                 tell_lost(&cx, &mut reply);
+                cx.snapshot.ways.bind(&cx.server.name, &mut reply);
                 let status = reply.status.map_or(200, |s| relay::client_status(s).as_u16());
                 self.audit.transport(&cx, status, None);
                 relay::reply(self, cx, None, false, reply, Instant::now())
@@ -225,6 +237,9 @@ impl Pipeline {
         if let Some(face) = cx.snapshot.faces.get(&cx.server.name).cloned() {
             return catalog::close(self, cx, face).await;
         }
+        if let Err(denied) = vetting::check(&cx.server) {
+            return self.fail(&cx, None, &denied);
+        }
         match self.upstream(&cx).close(&cx).await {
             Ok(reply) => {
                 let status = reply.status.map_or(200, |s| relay::client_status(s).as_u16());
@@ -238,12 +253,9 @@ impl Pipeline {
         }
     }
 
-    /// The server a message is for.
-    pub(crate) fn upstream(&self, cx: &Context) -> &dyn Upstream {
-        match self.upstreams.get(&cx.server.name) {
-            Some(upstream) => &**upstream,
-            None => &crate::upstream::Absent,
-        }
+    /// The server a message is for, of the configuration the message is seen under.
+    pub(crate) fn upstream<'a>(&self, cx: &'a Context) -> &'a dyn Upstream {
+        cx.snapshot.ways.to(&cx.server.name)
     }
 
     /// What a message belongs to: a request begins an exchange, a response ends one.

@@ -3,8 +3,10 @@
 //! clients and the public registry have ([`import`]).
 
 pub mod definition;
+pub mod folder;
 pub mod import;
 pub mod probe;
+pub mod shadow;
 pub mod vet;
 
 use std::collections::BTreeMap;
@@ -63,6 +65,11 @@ pub fn files(dir: &Path) -> Result<Vec<PathBuf>, Located> {
     }
     found.sort();
     Ok(found)
+}
+
+/// Whether the folder has as many servers as are read.
+pub fn is_full(dir: &Path) -> bool {
+    files(dir).is_ok_and(|files| files.len() >= MOST_FILES)
 }
 
 /// One server's name and definition.

@@ -1,18 +1,18 @@
 //! `wiregate serve`: listeners, connections, and a stop that lets exchanges end.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use capture::{CaptureError, Recorder, RecorderConfig, Str};
+use capture::{CaptureError, Recorder, RecorderConfig};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -27,11 +27,12 @@ use crate::downstream::connection::Connection;
 use crate::downstream::http::Front;
 use crate::downstream::quic;
 use crate::era::bridge::Bridge;
-use crate::era::to_legacy;
+use crate::era::to_legacy::{self, Lot};
 use crate::pins::{Neighbours, Pins, StoreError};
 use crate::pipeline::Pipeline;
+use crate::reload::{self, Reload, Source};
 use crate::session::fronts;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{ServerSpec, Snapshot};
 use crate::telemetry::Metrics;
 use crate::tls::{self, TlsError};
 use crate::upstream::pool::Children;
@@ -92,17 +93,20 @@ pub struct Gateway {
     pub pipeline: Arc<Pipeline>,
     state: Arc<AdminState>,
     children: Arc<Children>,
+    opener: Opener,
     stop: CancellationToken,
     accepting: tokio::task::JoinHandle<()>,
     timeouts: Timeouts,
 }
 
-/// Runs a gateway until SIGTERM or SIGINT.
+/// Runs a gateway until SIGTERM or SIGINT. What `source` reads takes the place of `config` when the
+/// folder of servers changes, and at SIGHUP.
 ///
 /// # Errors
 /// When it can't start.
-pub async fn run(config: Config) -> Result<(), ServeError> {
+pub async fn run(config: Config, source: Source) -> Result<(), ServeError> {
     let mut signals = Signals::new()?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let gateway = Gateway::start(config).await?;
     gateway.pipeline.snapshot().announce();
@@ -124,8 +128,15 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         Some(dir) => eprintln!("recording to {}", dir.display()),
         None => eprintln!("recording nothing"),
     }
-    signals.wait().await;
+    let watching = tokio::spawn(gateway.reload(source).run(Arc::clone(&gateway.state.wake)));
+    loop {
+        tokio::select! {
+            () = signals.wait() => break,
+            _ = hangup.recv() => gateway.state.wake.notify_one(),
+        }
+    }
     tracing::info!("stopping");
+    watching.abort();
     // A second signal ends the wait for exchanges under way.
     gateway.stop(signals.wait()).await;
     Ok(())
@@ -144,7 +155,6 @@ impl Signals {
     /// # Errors
     /// When the system refuses.
     pub fn new() -> std::io::Result<Signals> {
-        use tokio::signal::unix::{SignalKind, signal};
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -166,22 +176,17 @@ impl Gateway {
     /// # Errors
     /// When any of it can't be.
     pub async fn start(config: Config) -> Result<Gateway, ServeError> {
-        let snapshot = Arc::new(
-            Snapshot::build(config)
-                .map_err(|errors| ServeError::Config(Listed(&errors).to_string()))?,
-        );
+        let mut snapshot = Snapshot::build(config)
+            .map_err(|errors| ServeError::Config(Listed(&errors).to_string()))?;
         let config = &snapshot.config;
         let tls = config.tls.as_ref().map(tls::server).transpose()?.map(TlsAcceptor::from);
         let metrics = Arc::new(Metrics::new());
         metrics.set_servers(snapshot.servers.keys().cloned());
         let children = Children::new(config.processes.clone(), Arc::clone(&metrics));
-        let mut upstreams: BTreeMap<Str, Arc<dyn Upstream>> = BTreeMap::new();
-        let lot = to_legacy::lot(&snapshot);
-        for (name, spec) in &snapshot.servers {
-            let wire = upstream::open(spec, &config.limits, &config.timeouts, &children)?;
-            let bridge = Bridge::new(wire, spec, config, &metrics, &lot);
-            upstreams.insert(name.clone(), Arc::new(bridge));
-        }
+        let opener = Opener::new(&snapshot, &children, &metrics);
+        reload::open_ways(&mut snapshot, None, &opener)?;
+        let snapshot = Arc::new(snapshot);
+        let config = &snapshot.config;
         let (listener, endpoint) = bind(&snapshot).await?;
         let address = listener.local_addr()?;
         let recorder = open_capture(&snapshot)?;
@@ -203,7 +208,7 @@ impl Gateway {
         let neighbours = Neighbours::These(snapshot.servers.keys().cloned().collect());
         let pins = open_pins(&snapshot, neighbours, &metrics)?;
         let audit = Audit::new(recorder, snapshot.config.capture.on_overflow);
-        let pipeline = Pipeline::new(Arc::clone(&snapshot), upstreams, audit, metrics);
+        let pipeline = Pipeline::new(Arc::clone(&snapshot), audit, metrics);
         let pipeline = Arc::new(pipeline.with_pins(pins));
         let stop = CancellationToken::new();
         let mut front = Front::new(Arc::clone(&pipeline), address, stop.clone());
@@ -232,10 +237,17 @@ impl Gateway {
             pipeline,
             state,
             children,
+            opener,
             stop,
             accepting,
             timeouts,
         })
+    }
+
+    /// What brings changes of `source` into this gateway.
+    pub fn reload(&self, source: Source) -> Reload {
+        let (pipeline, state) = (Arc::clone(&self.pipeline), Arc::clone(&self.state));
+        Reload::new(pipeline, state, self.opener.clone(), source)
     }
 
     /// Stops accepting, ends streams without an end, lets exchanges end until `hurry`, and closes
@@ -256,6 +268,41 @@ impl Gateway {
         self.children.stop(self.timeouts.drain.get()).await;
         close_pins(&self.pipeline, self.timeouts.drain.get()).await;
         close_capture(self.pipeline.audit.recorder(), self.timeouts.drain.get()).await;
+    }
+}
+
+/// Opens ways to servers, with everything that stands before their transports.
+#[derive(Clone)]
+pub struct Opener {
+    children: Arc<Children>,
+    metrics: Arc<Metrics>,
+    lot: Arc<Lot>,
+}
+
+impl std::fmt::Debug for Opener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opener").field("children", &self.children).finish_non_exhaustive()
+    }
+}
+
+impl Opener {
+    /// For the servers of one gateway; what they park is bounded together.
+    pub fn new(snapshot: &Snapshot, children: &Arc<Children>, metrics: &Arc<Metrics>) -> Opener {
+        let (children, metrics) = (Arc::clone(children), Arc::clone(metrics));
+        Opener { children, metrics, lot: to_legacy::lot(snapshot) }
+    }
+
+    /// The way to a server.
+    ///
+    /// # Errors
+    /// When the certificates for it can't be used.
+    pub fn open(
+        &self,
+        spec: &Arc<ServerSpec>,
+        config: &Config,
+    ) -> Result<Arc<dyn Upstream>, TlsError> {
+        let wire = upstream::open(spec, &config.limits, &config.timeouts, &self.children)?;
+        Ok(Arc::new(Bridge::new(wire, spec, config, &self.metrics, &self.lot)))
     }
 }
 

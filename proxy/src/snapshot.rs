@@ -18,12 +18,14 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::catalog::Faces;
 use crate::config::{
-    Address, Auth, CertKey, Config, Key, Problem, Secret, Server, ServerEra, ServerTransport,
-    problems,
+    Address, Auth, CertKey, Config, Key, Problem, Registry, Secret, Server, ServerEra,
+    ServerTransport, problems,
 };
+use crate::registry::vet;
 use crate::rulefiles::{self, compile};
 use crate::session::peers::Peers;
 use crate::session::seal::Sealer;
+use crate::upstream::ways::Ways;
 
 /// A configuration, resolved.
 #[derive(Debug)]
@@ -49,7 +51,9 @@ pub struct Snapshot {
     /// Seals what clients keep for the gateway.
     pub sealer: Arc<Sealer>,
     /// The other replicas.
-    pub peers: Peers,
+    pub peers: Arc<Peers>,
+    /// The ways to the servers.
+    pub ways: Ways,
     config_json: String,
     policy_json: String,
 }
@@ -70,6 +74,8 @@ pub struct ServerSpec {
     pub wire: Wire,
     /// The revisions it speaks, as far as the configuration says.
     pub era: ServerEra,
+    /// Whether it may be used: it is approved as it is defined, or no approval is asked for.
+    pub vetted: bool,
     shown: Address,
 }
 
@@ -104,6 +110,14 @@ pub struct Command {
 }
 
 impl ServerSpec {
+    /// How it is reached, in a word that holds no secret.
+    pub fn reached(&self) -> String {
+        match &self.wire {
+            Wire::Stdio(command) => command.program.clone(),
+            _ => self.shown.to_string(),
+        }
+    }
+
     /// A server that is a child process: it has a name and no address.
     pub fn child(name: &str) -> Self {
         Self {
@@ -114,6 +128,7 @@ impl ServerSpec {
             client_cert: None,
             wire: Wire::Auto,
             era: ServerEra::Auto,
+            vetted: true,
             shown: Address::new("stdio"),
         }
     }
@@ -159,22 +174,56 @@ impl Keys {
 impl Snapshot {
     /// Resolves a configuration. Every error of it and of all rule files comes back at once.
     pub fn build(config: Config) -> Result<Self, Vec<Located>> {
+        Self::build_from(config, None)
+    }
+
+    /// The same with what `old` has that did not change: compiled rules, sealed sessions' keys, and
+    /// each server that is defined as it was. The ways to servers are opened, or kept, afterwards.
+    pub fn rebuild(config: Config, old: &Self) -> Result<Self, Vec<Located>> {
+        Self::build_from(config, Some(old))
+    }
+
+    /// Whether nothing is different from `old`, of which it was rebuilt.
+    pub fn is_same(&self, old: &Self) -> bool {
+        let same = |(name, spec)| old.servers.get(name).is_some_and(|was| Arc::ptr_eq(was, spec));
+        self.config == old.config && self.servers.iter().all(same)
+    }
+
+    fn build_from(config: Config, old: Option<&Self>) -> Result<Self, Vec<Located>> {
         let mut errors: Vec<Located> = problems(&config)
             .into_iter()
             // Compiling tells about the folders of rules, and more of them.
             .filter(|problem| !problem.pointer.starts_with("/inspect/rules/"))
             .map(unplaced)
             .collect();
-        let rules = compile(&config).map_err(|more| errors.extend(more)).ok();
-        let servers: Option<BTreeMap<_, _>> =
-            config.servers.iter().map(|(name, server)| resolve(name, server)).collect();
+        let rules = match old.filter(|old| old.config.inspect == config.inspect) {
+            Some(old) => Some(Arc::clone(&old.rules)),
+            None => compile(&config).map_err(|more| errors.extend(more)).ok().map(Arc::new),
+        };
+        let resolved = config.servers.iter().map(|(name, server)| {
+            let vetted = is_usable(&config.registry, name, server);
+            let was = old.filter(|old| old.config.servers.get(name) == Some(server));
+            match was.and_then(|old| old.servers.get_key_value(name.as_str())) {
+                Some((name, spec)) if spec.vetted == vetted => {
+                    Some((Arc::clone(name), Arc::clone(spec)))
+                }
+                _ => resolve(name, server, vetted),
+            }
+        });
+        let servers: Option<BTreeMap<_, _>> = resolved.collect();
         let keys = match &config.auth {
             Some(Auth::Keys(keys)) => decode(keys).map(Some),
             Some(Auth::Open) | None => Some(None),
         };
         let mut wrong = |error: String| errors.push(unplaced(Problem::new("/sessions", error)));
-        let sealer = Sealer::new(&config.sessions.keys).map_err(|e| wrong(e.to_string())).ok();
-        let peers = Peers::new(&config).map_err(|e| wrong(e.to_string())).ok();
+        let (sealer, peers) = match old.filter(|old| old.config.sessions == config.sessions) {
+            Some(old) => (Some(Arc::clone(&old.sealer)), Some(Arc::clone(&old.peers))),
+            None => {
+                let sealer = Sealer::new(&config.sessions.keys).map(Arc::new);
+                let sealer = sealer.map_err(|e| wrong(e.to_string())).ok();
+                (sealer, Peers::new(&config).map(Arc::new).map_err(|e| wrong(e.to_string())).ok())
+            }
+        };
         let (Some(rules), Some(servers), Some(keys), Some(sealer), Some(peers), true) =
             (rules, servers, keys, sealer, peers, errors.is_empty())
         else {
@@ -195,13 +244,14 @@ impl Snapshot {
             ruleset_digest: rules.digest().into(),
             policy_digest: digest(&policy_json),
             config_digest: digest(&config_json),
-            rules: Arc::new(rules),
+            rules,
             policy,
             faces: Faces::build(&config, &servers),
             servers,
             keys,
-            sealer: Arc::new(sealer),
+            sealer,
             peers,
+            ways: Ways::default(),
             config_json,
             policy_json,
             config,
@@ -228,6 +278,17 @@ impl Snapshot {
         tracing::info!(rules, %sets, digest = %self.ruleset_digest, "rules in use");
         for pack in rulefiles::idle_packs(&self.config) {
             tracing::warn!(%pack, "not in use: no key in `inspect.packs.trust`");
+        }
+        self.announce_unvetted();
+    }
+
+    /// Tells the log which servers are refused for want of an approval.
+    pub fn announce_unvetted(&self) {
+        for server in self.servers.values().filter(|server| !server.vetted) {
+            tracing::warn!(
+                server = %server.name,
+                "not vetted as it is defined, so it is refused: `wiregate servers vet` asks for it"
+            );
         }
     }
 
@@ -272,7 +333,12 @@ fn unplaced(problem: Problem) -> Located {
     }
 }
 
-fn resolve(name: &str, server: &Server) -> Option<(Arc<str>, Arc<ServerSpec>)> {
+/// Whether a server is approved as it is defined, where that is asked for.
+fn is_usable(registry: &Registry, name: &str, server: &Server) -> bool {
+    !registry.require_vetted || vet::is_vetted(registry.vetted.as_deref(), name, server)
+}
+
+fn resolve(name: &str, server: &Server, vetted: bool) -> Option<(Arc<str>, Arc<ServerSpec>)> {
     let mut headers = HeaderMap::new();
     for (header, secret) in &server.headers {
         let mut value = HeaderValue::from_str(secret.expose()).ok()?;
@@ -291,6 +357,7 @@ fn resolve(name: &str, server: &Server) -> Option<(Arc<str>, Arc<ServerSpec>)> {
         client_cert: server.client_cert.clone(),
         wire: wire(server)?,
         era: server.era,
+        vetted,
         shown: server.url.clone().unwrap_or_else(|| Address::new("stdio")),
     };
     Some((name, Arc::new(spec)))

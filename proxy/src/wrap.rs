@@ -1,7 +1,6 @@
 //! `wiregate wrap -- CMD`: the same pipeline between a client's standard input and output and a
 //! child's; `wiregate wrap --upstream URL`: and a server's that is reached by an address. This is what goes into an MCP client's configuration.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -15,17 +14,17 @@ use crate::child::{self, Child};
 use crate::config::{Config, Listed};
 use crate::downstream::stdio::{self, Output};
 use crate::envelope::{Context, McpHeaders, Transport};
-use crate::era::bridge::Bridge;
-use crate::era::to_legacy;
 use crate::pins::Neighbours;
 use crate::pipeline::Pipeline;
 use crate::policy::{Denied, UNREACHABLE};
-use crate::serve::{ServeError, Signals, close_capture, close_pins, open_capture, open_pins};
+use crate::serve::{
+    Opener, ServeError, Signals, close_capture, close_pins, open_capture, open_pins,
+};
 use crate::snapshot::{ServerSpec, Snapshot};
 use crate::telemetry::Metrics;
+use crate::upstream::Upstream;
 use crate::upstream::pool::Children;
 use crate::upstream::stdio::StdioUpstream;
-use crate::upstream::{self, Upstream};
 
 /// Relays between this process' standard input and output and a server that is reached by an
 /// address, the only one of `config`, until the client's input ends.
@@ -34,10 +33,8 @@ use crate::upstream::{self, Upstream};
 /// When the capture can't be opened, or the certificates can't be used.
 pub async fn reach(config: Config) -> Result<i32, ServeError> {
     let mut signals = Signals::new()?;
-    let snapshot = Arc::new(
-        Snapshot::build(config)
-            .map_err(|errors| ServeError::Config(Listed(&errors).to_string()))?,
-    );
+    let mut snapshot = Snapshot::build(config)
+        .map_err(|errors| ServeError::Config(Listed(&errors).to_string()))?;
     snapshot.announce();
     let Some(spec) = snapshot.servers.values().next().cloned() else {
         return Err(ServeError::Config("no server".into()));
@@ -46,14 +43,15 @@ pub async fn reach(config: Config) -> Result<i32, ServeError> {
     let capture = open_capture(&snapshot)?;
     let metrics = Arc::new(Metrics::new());
     let children = Children::new(config.processes.clone(), Arc::clone(&metrics));
-    let wire = upstream::open(&spec, &config.limits, &config.timeouts, &children)?;
-    let bridge = Bridge::new(wire, &spec, config, &metrics, &to_legacy::lot(&snapshot));
-    let bridge: Arc<dyn Upstream> = Arc::new(bridge);
-    let upstreams = BTreeMap::from([(spec.name.clone(), bridge)]);
+    let opener = Opener::new(&snapshot, &children, &metrics);
+    let way = opener.open(&spec, config)?;
+    snapshot.ways.insert(spec.name.clone(), way);
+    let snapshot = Arc::new(snapshot);
+    let config = &snapshot.config;
     let recorder = capture.map(|(recorder, _)| recorder);
     let audit = Audit::new(recorder, config.capture.on_overflow);
     let pins = open_pins(&snapshot, Neighbours::All, &metrics)?;
-    let pipeline = Pipeline::new(Arc::clone(&snapshot), upstreams, audit, metrics);
+    let pipeline = Pipeline::new(Arc::clone(&snapshot), audit, metrics);
     let pipeline = Arc::new(pipeline.with_pins(pins));
     let cx = context(pipeline.sessions.run(), Arc::clone(&snapshot), spec);
     let out = Output::new(tokio::io::stdout(), config.timeouts.write.get());
@@ -90,10 +88,8 @@ pub struct WrapOptions {
 pub async fn run(options: WrapOptions) -> Result<i32, ServeError> {
     let mut signals = Signals::new()?;
     let spec = Arc::new(ServerSpec::child(&options.name));
-    let snapshot = Arc::new(
-        Snapshot::for_child(options.config, Arc::clone(&spec))
-            .map_err(|errors| ServeError::Config(Listed(&errors).to_string()))?,
-    );
+    let mut snapshot = Snapshot::for_child(options.config, Arc::clone(&spec))
+        .map_err(|errors| ServeError::Config(Listed(&errors).to_string()))?;
     snapshot.announce();
     let capture = open_capture(&snapshot)?;
     if let Some((_, dir)) = &capture {
@@ -103,14 +99,14 @@ pub async fn run(options: WrapOptions) -> Result<i32, ServeError> {
     let limits = &snapshot.config.limits;
     let write = snapshot.config.timeouts.write.get();
     let server = Arc::new(StdioUpstream::new(input, output, limits.stdio_line.bytes(), write));
-    let upstream: Arc<dyn Upstream> = Arc::clone(&server) as Arc<dyn Upstream>;
-    let upstreams = BTreeMap::from([(spec.name.clone(), upstream)]);
+    snapshot.ways.insert(spec.name.clone(), Arc::clone(&server) as Arc<dyn Upstream>);
+    let snapshot = Arc::new(snapshot);
     let audit =
         Audit::new(capture.map(|(recorder, _)| recorder), snapshot.config.capture.on_overflow);
     let metrics = Arc::new(Metrics::new());
     // Each server that a client wraps has a gateway of its own; what they share is the store.
     let pins = open_pins(&snapshot, Neighbours::All, &metrics)?;
-    let pipeline = Pipeline::new(Arc::clone(&snapshot), upstreams, audit, metrics);
+    let pipeline = Pipeline::new(Arc::clone(&snapshot), audit, metrics);
     let pipeline = Arc::new(pipeline.with_pins(pins));
     let cx = Arc::new(context(pipeline.sessions.run(), snapshot, spec));
 

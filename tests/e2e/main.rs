@@ -19,6 +19,7 @@ mod packs;
 mod pins;
 mod processes;
 mod readings;
+mod registry;
 mod relay;
 mod replay;
 mod replicas;
@@ -69,10 +70,15 @@ pub(crate) async fn assert_serves(gateway: &Gateway) {
 
 /// The value of a metric without labels, from the admin address.
 pub(crate) async fn metric(gateway: &Gateway, name: &str) -> f64 {
+    metric_of(gateway, name).await.unwrap_or_else(|| panic!("no {name}"))
+}
+
+/// The value of a metric, labels and all; none when nothing was counted.
+pub(crate) async fn metric_of(gateway: &Gateway, name: &str) -> Option<f64> {
     let client = Client::new(&format!("{}/metrics", gateway.admin));
     let text = String::from_utf8(client.get().await.bytes().await.to_vec()).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("no {name} in:\n{text}")).trim().parse().unwrap()
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+    Some(line.trim().parse().unwrap())
 }
 
 /// The error of a JSON-RPC answer: id and code.

@@ -1,9 +1,12 @@
-//! `wiregate servers`: which servers stand behind the gateway, and adding and removing those of
-//! the registry's folder.
+//! `wiregate servers`: which servers stand behind the gateway, adding and removing those of the
+//! registry's folder, and asking them what they are.
+
+mod ask;
+mod probe;
+mod vet;
 
 use std::fs;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -11,9 +14,9 @@ use serde_json::{Value, json};
 
 use super::{CliError, print, settings};
 use crate::config::{Config, Listed, Server, is_server_name};
-use crate::registry;
 use crate::registry::definition::Definition;
 use crate::registry::import::{self, Imported};
+use crate::registry::{self, folder};
 
 /// See and change which servers stand behind the gateway.
 #[derive(Debug, Subcommand)]
@@ -21,6 +24,8 @@ pub(super) enum ServersCommand {
     List(ListArgs),
     Add(AddArgs),
     Remove(RemoveArgs),
+    Probe(probe::ProbeArgs),
+    Vet(vet::VetArgs),
 }
 
 /// The configuration and the folder of servers.
@@ -104,6 +109,8 @@ pub(super) fn run(command: ServersCommand) -> Result<ExitCode, CliError> {
         ServersCommand::List(args) => list(&args.place),
         ServersCommand::Add(args) => add(&args),
         ServersCommand::Remove(args) => remove(&args),
+        ServersCommand::Probe(args) => probe::run(&args),
+        ServersCommand::Vet(args) => vet::run(&args),
     }
 }
 
@@ -178,20 +185,22 @@ fn add(args: &AddArgs) -> Result<ExitCode, CliError> {
     let servers = wanted(args)?;
     let mut outcome = Vec::new();
     for server in &servers {
-        let file = dir.join(format!("{}.yaml", server.name));
+        let file = folder::file_of(&dir, &server.name);
         let there = file.exists();
         if there && !args.replace {
             return Err(CliError::ServerThere(server.name.clone()));
         }
         let text = server.definition.to_yaml();
-        check(&file, &server.name, &text)?;
+        // Variables that are not set here may be set where the gateway runs.
+        let anything = |_: &str| Some("http://127.0.0.1/".to_owned());
+        folder::check(&file, &server.name, &text, &anything).map_err(listed)?;
         outcome.push((server, file, text));
     }
     let mut told = Vec::new();
     for (server, file, text) in outcome {
         if !args.dry_run {
-            fs::create_dir_all(&dir).map_err(CliError::io("the folder of servers"))?;
-            write(&file, &text)?;
+            let failed = CliError::io("the server's file can't be written");
+            folder::put(&file, &text).map_err(failed)?;
         }
         for note in &server.notes {
             eprintln!("{}: {note}", server.name);
@@ -248,60 +257,17 @@ fn wanted(args: &AddArgs) -> Result<Vec<Imported>, CliError> {
     if servers.is_empty() { Err(CliError::NothingToAdd) } else { Ok(servers) }
 }
 
-/// Refuses to write what a gateway would refuse to read. Variables that are not set here may be
-/// set there.
-fn check(file: &Path, name: &str, text: &str) -> Result<(), CliError> {
-    let anything = |_: &str| Some("http://127.0.0.1/".to_owned());
-    let shown = file.display().to_string();
-    let (server, marks) =
-        inspect::yaml::from_str::<Server>(&shown, text, Some(&anything)).map_err(listed)?;
-    let mut config = Config::default();
-    config.servers.insert(name.to_owned(), server);
-    let start = format!("/servers/{name}");
-    let problems = crate::config::problems(&config);
-    let errors: Vec<_> = problems
-        .into_iter()
-        .filter_map(|problem| {
-            let path = problem.pointer.strip_prefix(&start)?.to_owned();
-            let (line, column) = marks.at(&path);
-            let (file, message) = (shown.clone(), problem.message);
-            Some(inspect::yaml::Located { file, line, column, path, message })
-        })
-        .collect();
-    if errors.is_empty() { Ok(()) } else { Err(listed(errors)) }
-}
-
-fn write(file: &Path, text: &str) -> Result<(), CliError> {
-    use std::os::unix::fs::OpenOptionsExt;
-    // Beside the place and then into it: a gateway that watches sees it whole.
-    let temporary = file.with_extension(format!("{}.tmp", std::process::id()));
-    let written = (|| {
-        let mut out =
-            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        out.write_all(text.as_bytes())?;
-        out.sync_all()?;
-        fs::rename(&temporary, file)
-    })();
-    written.map_err(|source| {
-        let _ = fs::remove_file(&temporary);
-        CliError::io("the server's file can't be written")(source)
-    })
-}
-
 fn remove(args: &RemoveArgs) -> Result<ExitCode, CliError> {
     if !is_server_name(&args.name) {
         return Err(CliError::ServerName);
     }
-    let file = args.place.dir()?.join(format!("{}.yaml", args.name));
-    match fs::remove_file(&file) {
-        Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(CliError::NoServer(args.name.clone()));
-        }
-        Err(error) => return Err(CliError::io("the server's file can't be removed")(error)),
+    let dir = args.place.dir()?;
+    let failed = CliError::io("the server's file can't be removed");
+    if !folder::remove(&dir, &args.name).map_err(failed)? {
+        return Err(CliError::NoServer(args.name.clone()));
     }
     if args.place.json {
-        let file = file.display().to_string();
+        let file = folder::file_of(&dir, &args.name).display().to_string();
         return print(&format!("{:#}\n", json!({"removed": args.name, "file": file})));
     }
     eprintln!("{}: removed", args.name);

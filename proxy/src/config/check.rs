@@ -5,7 +5,7 @@
 //! in the file is [`super::read`]'s business. Nothing found here repeats a value that may be a
 //! secret.
 
-use super::{Capture, Config, Inspect, PinMode, Pins, Size, Use};
+use super::{Auth, Capture, Config, Inspect, PinMode, Pins, Size, Use};
 
 /// One thing wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,12 +33,14 @@ const SMALLEST_HEADERS: Size = Size::new(8 << 10);
 const DEEPEST: usize = 1024;
 
 /// Every problem that `config` has for this use, in no particular order.
-pub(super) fn problems_for(config: &Config, using: Use) -> Vec<Problem> {
+pub(crate) fn problems_for(config: &Config, using: Use) -> Vec<Problem> {
     let mut found = Found(problems(config));
     if using == Use::Serve {
         found.addresses(config);
         let message = "no server: name one, or pass --upstream";
-        found.at(config.servers.is_empty(), "/servers", message);
+        // Where there is a folder, servers may come later.
+        let none = config.servers.is_empty() && config.registry.dir.is_none();
+        found.at(none, "/servers", message);
     }
     found.0
 }
@@ -54,6 +56,14 @@ pub fn problems(config: &Config) -> Vec<Problem> {
     }
     for (field, problem) in config.sessions.problems() {
         found.add(format!("/sessions/{field}"), problem);
+    }
+    for (i, admin) in config.registry.admins.iter().enumerate() {
+        let keys = match &config.auth {
+            Some(Auth::Keys(keys)) => keys.as_slice(),
+            Some(Auth::Open) | None => &[],
+        };
+        let known = keys.iter().any(|key| key.name == *admin);
+        found.at(!known, &format!("/registry/admins/{i}"), "no key in `auth` has this name");
     }
     found.0.extend(super::catalog::problems(config));
     found.inspect(&config.inspect);

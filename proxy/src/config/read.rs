@@ -148,6 +148,16 @@ impl Written {
             registry::join(&mut self.config.servers, &dir, env)?;
         }
         let mut problems = check::problems_for(&self.config, using);
+        if using == Use::Serve {
+            self.config.registry.vetted = self.config.registry.records(env);
+            if self.config.registry.require_vetted && self.config.registry.vetted.is_none() {
+                problems.push(Problem::new(
+                    "/registry/require_vetted",
+                    "neither XDG_STATE_HOME nor HOME is set: write `registry.dir`, where approvals \
+                     are kept",
+                ));
+            }
+        }
         if self.config.capture.enabled {
             self.config.capture.dir = self.config.capture.folder(env);
             if self.config.capture.dir.is_none() {
@@ -275,7 +285,9 @@ mod tests {
         let store = Some("/home/someone/.local/state/wiregate/pins.sqlite".into());
         let pins = super::super::Pins { store, ..Default::default() };
         let default = Config::of_one_server("files", "http://127.0.0.1:9000/mcp");
-        assert_eq!(config, Config { capture, pins, ..default });
+        let vetted = Some("/home/someone/.local/state/wiregate/vetted".into());
+        let registry = super::super::Registry { vetted, ..Default::default() };
+        assert_eq!(config, Config { capture, pins, registry, ..default });
     }
 
     #[test]

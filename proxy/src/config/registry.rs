@@ -20,11 +20,33 @@ pub struct Registry {
     /// Only servers that were vetted (`wiregate servers vet NAME --approve`), and are defined as
     /// they were then, are served.
     pub require_vetted: bool,
+    /// The names of keys (`auth`) whose holders may list, add and remove servers at the address of
+    /// `admin`, under `/servers`. Whoever may add one may start programs. Without any there is
+    /// nothing under `/servers`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub admins: Vec<String>,
+    /// Where approvals are kept; settled when the configuration is read ([`Registry::records`]).
+    #[serde(skip)]
+    pub vetted: Option<PathBuf>,
+}
+
+impl Registry {
+    /// The folder of approvals: that of the servers, else `vetted` below the user's state folder,
+    /// which `env` tells.
+    pub fn records(&self, env: super::Env<'_>) -> Option<PathBuf> {
+        self.dir.clone().or_else(|| Some(super::state(env)?.join("vetted")))
+    }
 }
 
 impl Default for Registry {
     fn default() -> Self {
-        Self { dir: None, watch_every: Period::secs(2), require_vetted: false }
+        Self {
+            dir: None,
+            watch_every: Period::secs(2),
+            require_vetted: false,
+            admins: Vec::new(),
+            vetted: None,
+        }
     }
 }
 

@@ -183,7 +183,8 @@ impl Pins {
             return;
         }
         let own = pins.of(ItemKind::Tool).keys().map(|name| &**name);
-        let others = Others::new(own, table.tools_beside(server, self.neighbours.as_ref()));
+        let among = self.neighbours.load();
+        let others = Others::new(own, table.tools_beside(server, among.as_deref()));
         for item in unapproved {
             if others.shadowed_by(&item.name).is_some() {
                 found.find(pin::SHADOW, Action::Flag);

@@ -87,7 +87,7 @@ impl Bed {
         let mut keeper = Keeper::new(Arc::clone(&shared), open(&path, &is_down));
         keeper.start().unwrap();
         let (_, ended) = sync_channel(1);
-        let pins = Pins { shared, neighbours: None, ended: Mutex::new(ended) };
+        let pins = Pins { shared, neighbours: Default::default(), ended: Mutex::new(ended) };
         Bed { pins, keeper, queue, is_down, cli, folder }
     }
 
@@ -336,7 +336,7 @@ fn tools_that_are_or_speak_of_anothers_are_flagged_until_approved() {
     bed.approve_all();
     assert_eq!(bed.list(&evil, &tools), Pinned::default());
     // Servers that are no neighbours are not compared.
-    bed.pins.neighbours = Some(["evil".into()].into());
+    bed.pins.set_neighbours(Neighbours::These(["evil".into()].into()));
     bed.list(&evil, &json!([tool("send_mail", "Changed.")]));
     let found = bed.list(&evil, &json!([tool("sendmail", "New.")]));
     assert_eq!(found, Pinned::default());

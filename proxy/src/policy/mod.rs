@@ -4,6 +4,7 @@ pub mod auth;
 pub mod inspect;
 pub mod limit;
 pub mod schema;
+pub mod vetting;
 pub mod withhold;
 
 use ::inspect::message::ParseError;

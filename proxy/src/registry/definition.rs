@@ -8,6 +8,11 @@ use serde_json::{Map, Value};
 pub struct Definition(Map<String, Value>);
 
 impl Definition {
+    /// What these members say.
+    pub fn of(members: Map<String, Value>) -> Definition {
+        Definition(members)
+    }
+
     /// Sets a member, unless there is nothing to say.
     pub fn set(&mut self, member: &str, value: impl Into<Value>) {
         let value = value.into();

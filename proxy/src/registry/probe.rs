@@ -283,3 +283,6 @@ fn strings(list: Option<&Value>) -> Vec<String> {
     let items = list.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
     items.map(str::to_owned).collect::<BTreeSet<_>>().into_iter().collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -288,7 +288,7 @@ pub fn identity(server: &Server) -> String {
         "transport": server.transport,
         "command": server.command,
         "args": args,
-        "cwd": server.cwd,
+        "cwd": server.cwd.as_ref().map(|cwd| std::path::absolute(cwd).unwrap_or_else(|_| cwd.clone())),
         "env": server.env.keys().collect::<Vec<_>>(),
         "headers": server.headers.keys().collect::<Vec<_>>(),
         "package": server.origin.as_ref().and_then(|origin| origin.sha256.as_ref()),

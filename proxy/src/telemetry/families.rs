@@ -28,7 +28,7 @@ const fn family(
 }
 
 /// Every metric there is. The text at `/metrics` and the reference both come from here.
-pub const FAMILIES: [Family; 25] = [
+pub const FAMILIES: [Family; 26] = [
     family(
         "wiregate_requests_total",
         "counter",
@@ -117,6 +117,12 @@ pub const FAMILIES: [Family; 25] = [
         "counter",
         "server; what: full, nobody, rubbish",
         "Messages of such processes that reached no client",
+    ),
+    family(
+        "wiregate_config_reloads_total",
+        "counter",
+        "outcome: changed, unchanged, refused",
+        "Times the configuration was read anew",
     ),
     family("wiregate_build_info", "info", "version", "The version that runs"),
 ];

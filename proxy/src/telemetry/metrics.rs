@@ -74,6 +74,11 @@ struct LostLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StateLabel {
     state: &'static str,
 }
@@ -129,6 +134,7 @@ pub struct Metrics {
     processes: Labelled<ServerLabel, Gauge>,
     process_ends: Labelled<EndLabels, Counter>,
     process_lost: Labelled<LostLabels, Counter>,
+    reloads: Labelled<OutcomeLabel, Counter>,
     capture: CaptureCollector,
 }
 
@@ -162,6 +168,7 @@ impl Metrics {
             processes: Labelled::default(),
             process_ends: Labelled::default(),
             process_lost: Labelled::default(),
+            reloads: Labelled::default(),
             capture: CaptureCollector::default(),
         };
         metrics.registered()
@@ -186,6 +193,7 @@ impl Metrics {
         self.register("wiregate_processes", self.processes.clone());
         self.register("wiregate_process_ends_total", self.process_ends.clone());
         self.register("wiregate_process_lost_total", self.process_lost.clone());
+        self.register("wiregate_config_reloads_total", self.reloads.clone());
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
         self.register("wiregate_build_info", Info::new(version));
         self.registry.register_collector(Box::new(self.capture.clone()));
@@ -250,6 +258,11 @@ impl Metrics {
     /// A message refused before a server saw it.
     pub fn denied(&self, reason: &'static str) {
         self.denied.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// The configuration was read anew.
+    pub fn reload(&self, outcome: &'static str) {
+        self.reloads.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     /// A server turned out to speak the revisions of another era; `to` is `legacy` or `modern`.
@@ -351,6 +364,7 @@ mod tests {
     /// Metrics of which each family has at least one sample.
     fn touched() -> Metrics {
         let metrics = Metrics::new();
+        metrics.reload("changed");
         metrics.set_servers(["files".into()]);
         metrics.request("files", "tools/call", "ok");
         metrics.request("no-such", "made/up", "denied");

@@ -10,6 +10,7 @@ pub mod pool;
 mod quic;
 pub mod sse;
 pub mod stdio;
+pub mod ways;
 pub(crate) mod ws;
 
 use std::sync::Arc;

@@ -283,6 +283,17 @@ impl Upstream for Pool {
     }
 }
 
+impl Drop for Inner {
+    /// Nobody can ask any more: the server is configured no longer, or otherwise.
+    fn drop(&mut self) {
+        let sessions = lock(&self.sessions);
+        let shared = self.shared.get_mut().iter();
+        for process in sessions.by_id.values().map(|session| &session.process).chain(shared) {
+            process.end(Why::Closed);
+        }
+    }
+}
+
 impl Inner {
     /// Puts off the next start of the shared process.
     fn failed(&self, lived: Duration) {
