@@ -374,6 +374,7 @@ mod tests {
         metrics.upstream("files", Duration::from_millis(20));
         metrics.denied("auth");
         metrics.era_change("files", "legacy");
+        metrics.left_out("files", "missing");
         metrics.pins(["pending"], [1]);
         drop(metrics.process("files"));
         metrics.process_end("files", "idle");
