@@ -1,7 +1,7 @@
 //! Many servers look like one: lists are merged, calls find their server, and what one server does costs no other.
 
 use serde_json::{Value, json};
-use tests::{Client, Exchange, FakeServer, Gateway, call, modern, request};
+use tests::{Client, Exchange, FakeServer, Gateway, call, modern, request, within};
 
 use crate::{key, rows};
 
@@ -71,6 +71,19 @@ async fn server(name: &'static str, tools: Vec<String>) -> FakeServer {
 async fn ask(url: &str, message: Value) -> Value {
     let message = modern(message);
     Client::modern(url, &message).post(&message).await.json().await
+}
+
+/// Shakes hands; the client goes on in the session that begins.
+async fn greeted(client: Client) -> (Client, Value) {
+    let params = json!({"protocolVersion": "2025-11-25", "capabilities": {},
+        "clientInfo": {"name": "test", "version": "0"}});
+    let answer = client.post(&request(1, "initialize", params)).await;
+    let session = answer.header("mcp-session-id").to_owned();
+    let client = client.with("mcp-session-id", &session);
+    let answer = answer.json().await;
+    let ready = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+    assert_eq!(client.post(&ready).await.status, 202);
+    (client, answer)
 }
 
 async fn tools(url: &str) -> Value {
@@ -357,19 +370,29 @@ async fn prompts_and_completions_find_their_server() {
 #[tokio::test]
 async fn a_call_is_cancelled_at_the_server_that_has_it() {
     let a = server("a", vec![tool("echo")]).await;
-    let mut b = FakeServer::by_hand().await;
-    let servers = [("a", &*a.url), ("b", &*b.url)];
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let b = FakeServer::start(move |exchange| {
+        match exchange.message()["method"].as_str().unwrap_or_default() {
+            "tools/list" => list(exchange, "tools", &[tool("echo")], ""),
+            "tools/call" | "notifications/cancelled" => tell.send(exchange).unwrap(),
+            _ => usual("b", exchange),
+        }
+    })
+    .await;
+    // Where there is no handshake, leaving is what cancels.
+    let with_handshake = format!("{}\n    era: legacy", b.url);
+    let servers = [("a", &*a.url), ("b", &*with_handshake)];
     let gateway = Gateway::of_servers(&servers, KEYS).await;
     let client = Client::new(&gateway.url).with("authorization", "Bearer example-key-of-alice");
+    let client = greeted(client).await.0;
     let calling = client.clone();
     let waiting = tokio::spawn(async move { calling.post(&call(7, "b__echo", json!({}))).await });
-    list(b.asked().await, "tools", &[tool("echo")], "");
-    let hanging = b.asked().await;
+    let hanging = within("the call", told.recv()).await.unwrap();
     assert_eq!(hanging.message()["method"], "tools/call");
     let cancel =
         json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 7}});
     let cancelling = tokio::spawn(async move { client.post(&cancel).await.status });
-    let heard = b.asked().await;
+    let heard = within("the cancellation", told.recv()).await.unwrap();
     assert_eq!(heard.message()["params"]["requestId"], 7);
     heard.raw(202, &[], "");
     assert_eq!(cancelling.await.unwrap(), 202);
@@ -532,23 +555,18 @@ async fn one_subscription_hears_of_every_server() {
 async fn a_client_with_a_handshake_is_greeted_in_the_name_of_all() {
     let (a, b) = (server("a", vec![tool("echo")]).await, server("b", vec![tool("echo")]).await);
     let gateway = Gateway::of_servers(&[("a", &a.url), ("b", &b.url)], "").await;
-    let client = Client::new(&gateway.url);
-    let params = json!({"protocolVersion": "2025-11-25", "capabilities": {},
-        "clientInfo": {"name": "test", "version": "0"}});
-    let greeted = client.post(&request(1, "initialize", params)).await.json().await;
+    let (client, greeted) = greeted(Client::new(&gateway.url)).await;
     let result = &greeted["result"];
     assert_eq!(
         (&result["protocolVersion"], &result["serverInfo"]["name"]),
         (&json!("2025-11-25"), &json!("wiregate"))
     );
     assert_eq!(result["capabilities"], json!({"tools": {}, "logging": {}}));
-    let ready = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
-    assert_eq!(client.post(&ready).await.status, 202);
     let listed = client.post(&request(2, "tools/list", json!({}))).await.json().await;
     assert_eq!(names(&listed), ["a__echo", "b__echo"]);
     assert_eq!(listed["result"]["ttlMs"], Value::Null);
     let called = client.post(&call(3, "b__echo", json!({"x": 1}))).await.json().await;
-    assert_eq!(text(&called), r#"b echo - {"x":1}"#);
+    assert_eq!(text(&called), r#"b echo echo {"x":1}"#);
     assert_eq!(client.post(&request(4, "ping", json!({}))).await.json().await["result"], json!({}));
     let stray = json!({"jsonrpc": "2.0", "id": 9, "result": {}});
     assert_eq!(client.post(&stray).await.status, 400);

@@ -66,7 +66,7 @@ impl Http3 {
 
     /// Asks for the stream of unsolicited messages.
     pub(crate) async fn get(&mut self) -> Http3Answer {
-        self.send(Method::GET, &[("mcp-session-id", "s")], "").await.unwrap()
+        self.send(Method::GET, &[], "").await.unwrap()
     }
 
     /// Sends a request and waits for the head of its answer.

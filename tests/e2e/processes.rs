@@ -108,7 +108,7 @@ async fn a_session_has_a_process_of_its_own_from_initialize_to_delete() {
     let late = one.client.post(&call(8, "echo", json!({}))).await;
     assert_eq!(late.status, 404);
     let error = late.json().await;
-    assert_eq!((&error["id"], &error["error"]["code"]), (&json!(8), &json!(1008)));
+    assert_eq!((&error["id"], &error["error"]["code"]), (&Value::Null, &json!(1020)));
     assert_eq!(one.client.delete().await.status, 404);
     assert_eq!(one.client.get().await.status, 404);
     assert_eq!(tool(&other.client, "echo", "still here").await, "still here");
