@@ -1,8 +1,12 @@
 #!/usr/bin/env bash
 # Drives the gateway with programs that are not ours, one script after the other, and tells how long each took:
 #   conformance  the official suite against the fixture, directly and through the gateway, compared check by check
+#   crossed      the suite where client and server have no revision in common
 #   clients      the suite's scenarios for clients, by the official SDK's client
 #   real         server-everything, server-filesystem, mcp-server-git and the Inspector
+#   ladder       real servers of five revisions, by clients of both eras over each transport; here a part of it
+#   http3        an HTTP/3 client of others
+#   processes    sessions opened and abandoned: no process is left
 #   benign       honest traffic of six servers, of which next to nothing may be flagged
 #   readers      DuckDB and pyarrow read what was captured
 #   crash        kill -9 under load, and what the journal saved
@@ -18,13 +22,17 @@ binaries=$("$here/binaries.sh") # apart from the eval, which would hide a failur
 eval "$binaries"
 export WIREGATE WIREGATE_REPLAY FIXTURE
 
-names=(conformance clients real benign readers crash processes wraps)
+names=(conformance crossed clients real ladder http3 processes benign readers crash processes wraps)
 [[ $# -eq 0 ]] || names=("$@")
 
 rows=() failed=()
 for name in "${names[@]}"; do
   case $name in
     conformance) script=(bash "$here/conformance.sh") ;;
+    crossed) script=(bash "$here/crossed.sh") ;;
+    ladder) script=(bash "$here/ladder.sh" --clients "${LADDER-http auto}") ;;
+    http3) script=(bash "$here/http3.sh") ;;
+    processes) script=(bash "$here/processes.sh") ;;
     clients) script=(bash "$here/clients.sh") ;;
     real) script=(bash "$here/real.sh") ;;
     benign) script=(bash "$here/benign.sh") ;;

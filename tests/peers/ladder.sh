@@ -14,5 +14,5 @@ install_pinned everything-2025-06-18 '{"@modelcontextprotocol/sdk": "1.17.0"}' @
 install_venv time mcp-server-time==2026.10.19
 install_venv git mcp-server-git==2026.10.19
 install_venv fetch mcp-server-fetch==2026.10.24
-install_venv aioquic aioquic==1.3.0
+install_venv aioquic aioquic==1.7.2
 python3 "$peers/ladder.py" "$@"
