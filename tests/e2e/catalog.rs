@@ -370,11 +370,11 @@ async fn prompts_and_completions_find_their_server() {
 #[tokio::test]
 async fn a_call_is_cancelled_at_the_server_that_has_it() {
     let a = server("a", vec![tool("echo")]).await;
-    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let (tell, mut told) = tokio::sync::mpsc::channel(8);
     let b = FakeServer::start(move |exchange| {
         match exchange.message()["method"].as_str().unwrap_or_default() {
             "tools/list" => list(exchange, "tools", &[tool("echo")], ""),
-            "tools/call" | "notifications/cancelled" => tell.send(exchange).unwrap(),
+            "tools/call" | "notifications/cancelled" => tell.try_send(exchange).unwrap(),
             _ => usual("b", exchange),
         }
     })
