@@ -1,5 +1,5 @@
 //! Health and metrics, on a listener of their own: `/healthz`, `/readyz`, `/metrics`; and the
-//! registry, in [`servers`].
+//! registry, in `admin::servers`.
 //!
 //! Nothing here reads or changes traffic. Where the listener is reachable from other machines and
 //! the gateway asks for keys, they are asked for here too.

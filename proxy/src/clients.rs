@@ -1,7 +1,7 @@
 //! MCP clients' own configuration files: where they are, how a server is written in them, and
 //! changing them so that nothing else in the file moves. Formats as their makers document them.
 //!
-//! The central type: [`Kind`], one client. [`edit`] changes a text, [`file`] a file, with a backup.
+//! The central type: [`Kind`], one client. [`edit`] changes a text, [`mod@file`] a file, with a backup.
 
 pub mod edit;
 pub mod file;

@@ -4,7 +4,6 @@
 pub mod bridge;
 mod detect;
 mod feed;
-mod members;
 mod parked;
 mod session_pool;
 mod splice;

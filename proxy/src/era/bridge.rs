@@ -2,7 +2,7 @@
 //! pipeline it speaks the client's era, towards the server the server's.
 //!
 //! Where both are the same nothing is touched. Only when a server does not speak the client's era
-//! is a message translated, by [`ToModern`] or by [`ToLegacy`].
+//! is a message translated, by `ToModern` or by `ToLegacy`.
 
 use std::sync::Arc;
 

@@ -228,7 +228,7 @@ pub(crate) async fn answer(reply: Reply) -> Result<Option<Bytes>, UpstreamError>
     };
     while let Some(event) = events.next().await {
         let Some(raw) = event?.data else { continue };
-        let is_answer = super::members::Object::of(&raw)
+        let is_answer = super::splice::Object::of(&raw)
             .is_some_and(|o| o.get("result").is_some() || o.get("error").is_some());
         if is_answer {
             return Ok(Some(raw));

@@ -76,6 +76,17 @@ impl<'a> Object<'a> {
         serde_json::from_str(self.get(key)?.text).ok()
     }
 
+    /// Every member with its name, as an object where it is one.
+    pub(crate) fn objects(&self, message: &'a [u8]) -> Vec<(String, Option<Object<'a>>)> {
+        let read = |member: &Member<'a>| Object::within(message, member.text);
+        self.members.iter().map(|member| (member.key.clone().into_owned(), read(member))).collect()
+    }
+
+    /// How many members there are.
+    pub(crate) fn len(&self) -> usize {
+        self.members.len()
+    }
+
     /// The members, in their order.
     pub(crate) fn members(&self) -> &[Member<'a>] {
         &self.members

@@ -31,7 +31,7 @@ use self::request::modern;
 use self::result::{Asking, Judged, failure, judge, success};
 use self::session::{Known, Session, lock};
 use super::detect::{Detect, answer, request as of_ours};
-use super::members::Object;
+use super::splice::Object;
 use crate::config::{self, Config};
 use crate::envelope::{Context, Head, Reply};
 use crate::policy::{LIMIT, NO_SESSION};

@@ -1,5 +1,5 @@
 //! Streamable HTTP towards a server: pooled connections, and answers as JSON or as events. Over
-//! HTTP/3 the connection is [`super::quic`]'s business, and all else is the same.
+//! HTTP/3 the connection is `upstream::quic`'s business, and all else is the same.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -18,7 +18,7 @@ use super::result::{Asked, Asking, InputRequest, Judged, failure, judge, refusal
 use super::session::{Question, Session};
 use crate::envelope::{Body, Context, Event, Reply};
 use crate::era::detect::refuses_modern;
-use crate::era::members::Object;
+use crate::era::splice::Object;
 use crate::upstream::{Outgoing, UpstreamError};
 
 /// What a call says to its client.
@@ -260,7 +260,7 @@ impl Call {
             return Err(broken("an input request whose params are no object"));
         };
         let edited = |edits| {
-            let bytes = crate::era::members::applied(params.as_bytes(), edits);
+            let bytes = crate::era::splice::applied(params.as_bytes(), edits);
             bytes.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok())
         };
         let is_url = read.string("mode").as_deref() == Some("url");

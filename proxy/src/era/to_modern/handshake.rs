@@ -10,7 +10,7 @@ use super::result::success;
 use super::session::{Session, TASKS, lock};
 use super::{ToModern, answer, of_ours};
 use crate::envelope::{Context, Reply};
-use crate::era::members::Object;
+use crate::era::splice::Object;
 use crate::era::{FIRST_MODERN, REVISIONS};
 use crate::session::Front;
 use crate::upstream::{Outgoing, UpstreamError};

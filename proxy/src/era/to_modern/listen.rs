@@ -16,7 +16,7 @@ use super::request::meta;
 use super::session::{Session, Wanted};
 use crate::envelope::{Body, Context, Event, Reply};
 use crate::era::detect::request;
-use crate::era::members::{Object, applied};
+use crate::era::splice::{Object, applied};
 use crate::upstream::UpstreamError;
 
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";

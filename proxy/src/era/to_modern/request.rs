@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::params::Mirrored;
 use super::session::Session;
 use crate::envelope::{Claim, Head, McpHeaders};
-use crate::era::members::{Object, applied};
+use crate::era::splice::{Object, applied};
 use crate::era::{self, FIRST_MODERN};
 use crate::upstream::Outgoing;
 use crate::upstream::http::PARAM;

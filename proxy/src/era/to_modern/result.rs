@@ -7,7 +7,7 @@ use inspect::{Edit, leave_out};
 use serde_json::{Value, json};
 
 use super::params::{Tool, Tools, mirrored};
-use crate::era::members::{Object, applied, element, elements};
+use crate::era::splice::{Object, applied, element, elements};
 
 /// The gateway's code for what can't be translated between the eras.
 pub(super) const UNTRANSLATABLE: i32 = 1030;
