@@ -150,7 +150,7 @@ async def call(client, tool, arguments):
 
 
 async def main(url, authority, *one):
-    expected = await talk(Http1(url, authority)) if not one else [] = await talk(Http1(url, authority))
+    expected = await talk(Http1(url, authority)) if not one else []
     configuration = QuicConfiguration(is_client=True, alpn_protocols=["h3"], server_name="localhost")
     configuration.load_verify_locations(authority)
     parsed = urllib.parse.urlsplit(url)

@@ -53,7 +53,7 @@ def rows(tmp, page):
     git = [str(VENV / "git/bin/mcp-server-git"), "--repository", str(repository)]
     yield "git 2026.10.19", "2026-07-28", "stdio", git, "git_log", {"repo_path": str(repository)}, "The first commit"
     fetch = [str(VENV / "fetch/bin/mcp-server-fetch"), "--ignore-robots-txt", "--allow-private-ips"]
-    yield "fetch 2026.10.24", "2026-07-28", "stdio", fetch, "fetch", {"url": page}, "what the page says"
+    yield "fetch 2026.10.24", "2026-07-28", "stdio", fetch, "fetch", {"url": page, "raw": True}, "what the page says"
 
 
 CLIENTS = [
@@ -126,7 +126,7 @@ def inspector(arguments, tool, args):
     launcher = NPM / "inspector/node_modules/.bin/mcp-inspector"
     command = [str(launcher), "--cli", *arguments, "--method", "tools/call", "--tool-name", tool]
     for name, value in args.items():
-        command += ["--tool-arg", f"{name}={value}"]
+        command += ["--tool-arg", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
     return [*command, "--format", "json"]
 
 
@@ -244,6 +244,9 @@ def climb(options, tmp, chosen, clients, started):
                 started.start(command, UP, {"PORT": str(port)}, f"server-{number}")
             path = "sse" if transport == "sse" else "mcp"
             servers[name] = {"url": f"http://127.0.0.1:{port}/{path}"}
+            # To find out how it is reached takes a stream of its own, and the server ends with its first one.
+            if name in alone and transport == "sse":
+                servers[name]["transport"] = "sse"
     certificate(tmp)
     faces = gateways(tmp, servers, started, clients)
     cells = {}
