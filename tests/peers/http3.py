@@ -28,11 +28,11 @@ def check(holds, message):
         raise SystemExit(f"FAILED: {message}")
 
 
-def headers(message, session):
+def headers(session, revision):
     told = {
         "accept": "application/json, text/event-stream",
         "content-type": "application/json",
-        "mcp-protocol-version": REVISION,
+        "mcp-protocol-version": revision,
     }
     if session:
         told["mcp-session-id"] = session
@@ -52,6 +52,7 @@ class Http1:
     """One connection of the standard library's client."""
 
     name = "HTTP/1.1"
+    revision = REVISION
 
     def __init__(self, url, authority):
         self.url = urllib.parse.urlsplit(url)
@@ -59,7 +60,7 @@ class Http1:
         self.connection = http.client.HTTPSConnection("localhost", self.url.port, timeout=LIMIT, context=context)
 
     async def exchange(self, message, session):
-        self.connection.request("POST", self.url.path, json.dumps(message), headers(message, session))
+        self.connection.request("POST", self.url.path, json.dumps(message), headers(session, self.revision))
         answer = self.connection.getresponse()
         return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
 
@@ -68,6 +69,7 @@ class Http3(QuicConnectionProtocol):
     """One connection of aioquic's client."""
 
     name = "HTTP/3"
+    revision = REVISION
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -91,7 +93,7 @@ class Http3(QuicConnectionProtocol):
         stream = self._quic.get_next_available_stream_id()
         self.open[stream] = head, body, done = {}, bytearray(), asyncio.get_running_loop().create_future()
         pseudo = {":method": "POST", ":scheme": "https", ":authority": self.url.netloc, ":path": self.url.path}
-        both = {**pseudo, **headers(message, session)}
+        both = {**pseudo, **headers(session, self.revision)}
         self.http.send_headers(stream, [(name.encode(), value.encode()) for name, value in both.items()])
         self.http.send_data(stream, json.dumps(message).encode(), end_stream=True)
         self.transmit()
@@ -138,9 +140,11 @@ async def call(client, tool, arguments):
     """One call of a tool, in a session of its own."""
     opening = {"protocolVersion": REVISION, "capabilities": {}, "clientInfo": {"name": "peers", "version": "0"}}
     message = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": opening}
-    status, head, _ = await client.exchange(message, None)
+    status, head, greeting = await client.exchange(message, None)
     check(status == 200, f"initialize: {status}")
     session = head.get("mcp-session-id")
+    # What was agreed on is what is spoken from here on.
+    client.revision = messages(head.get("content-type", "").split(";")[0], greeting)[-1]["result"]["protocolVersion"]
     await client.exchange({"jsonrpc": "2.0", "method": "notifications/initialized"}, session)
     message = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": tool, "arguments": json.loads(arguments)}}
     status, head, body = await client.exchange(message, session)
