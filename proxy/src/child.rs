@@ -13,9 +13,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use rustix::process::{
-    Pid, Signal, getppid, kill_process_group, set_parent_process_death_signal, setpgid,
-};
+use rustix::process::{Pid, Signal, getppid, kill_process_group, set_parent_process_death_signal};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -79,7 +77,8 @@ impl Child {
     fn guarded(
         mut guard: Command,
     ) -> io::Result<(Child, ChildStdin, ChildStdout, Option<ChildStderr>)> {
-        guard.stdin(Stdio::piped()).stdout(Stdio::piped());
+        // A group from its first moment: until it had made one itself, nothing could kill it.
+        guard.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
         let (started, start) = mpsc::sync_channel(1);
         let (status, exited) = watch::channel(None);
         // The parent-death signal is bound to the thread that spawns, not to the process: this
@@ -168,7 +167,6 @@ pub fn exec(gateway: u32, last: bool, command: &[OsString]) -> io::Result<i32> {
         let error = Command::new(program).args(args).exec();
         return Err(io::Error::new(error.kind(), format!("{}: {error}", program.display())));
     }
-    setpgid(None, None)?;
     guard(gateway, command)
 }
 
