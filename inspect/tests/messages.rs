@@ -142,6 +142,27 @@ fn a_handshake_names_one_version() {
 }
 
 #[test]
+fn a_member_in_another_case_is_refused_where_routing_reads_it() {
+    let mut parser = Parser::new(ParseLimits::default());
+    for (raw, key) in [
+        (r#"{"jsonrpc":"2.0","id":1,"method":"ping","Method":"tools/call"}"#, "method"),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","Name":"b"}}"#,
+            "name",
+        ),
+        (r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"NAME":"b"}}"#, "name"),
+        (r#"{"jsonrpc":"2.0","id":1,"method":"tasks/get","params":{"ta\u017fkId":"b"}}"#, "taskId"),
+        (r#"{"jsonrpc":"2.0","id":1,"method":"ping","param\u017f":{"name":"b"}}"#, "params"),
+    ] {
+        let error = parser.parse(raw.as_bytes(), |_| ()).unwrap_err();
+        assert_eq!(error, ParseError::AlteredKey { key }, "{raw}");
+    }
+    // What only the tool reads is the tool's to name.
+    let free = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","arguments":{"name":1,"Name":2}}}"#;
+    parser.parse(free.as_bytes(), |_| ()).unwrap();
+}
+
+#[test]
 fn a_parser_is_reusable_after_an_error() {
     let mut parser = Parser::new(ParseLimits::default());
     assert!(parser.parse(b"{", |_| ()).is_err());

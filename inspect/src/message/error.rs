@@ -59,6 +59,13 @@ pub enum ParseError {
         /// The member.
         key: &'static str,
     },
+    /// A member is written like one that routing depends on, but for its case: a reader that does
+    /// not tell cases apart would understand another message.
+    #[error("a member is \"{key}\" in another case")]
+    AlteredKey {
+        /// The member as it should be written.
+        key: &'static str,
+    },
     /// JSON, yet no JSON-RPC 2.0 message.
     #[error("not a JSON-RPC 2.0 message: {reason}")]
     NotAMessage {

@@ -53,7 +53,19 @@ pub(crate) fn member(nodes: &[Node<'_>], at: usize, key: &str) -> Option<usize> 
     members(nodes, at).filter(|(k, _)| *k == key).last().map(|(_, value)| value)
 }
 
-/// Finds each of `names` among the members at `at`, refusing repeats.
+/// Whether a reader that does not tell cases apart takes `key` for `name`: some fold by Unicode, so
+/// that the long s and the Kelvin sign are letters of ASCII too.
+fn reads_as(key: &str, name: &str) -> bool {
+    let fold = |c: char| match c {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        c => c.to_ascii_lowercase(),
+    };
+    key.chars().map(fold).eq(name.chars().map(fold))
+}
+
+/// Finds each of `names` among the members at `at`, refusing repeats, and what others would read
+/// as one of them.
 fn unique<const N: usize>(
     nodes: &[Node<'_>],
     at: usize,
@@ -62,8 +74,12 @@ fn unique<const N: usize>(
     let mut found = [None; N];
     for (key, value) in members(nodes, at) {
         for (name, slot) in names.iter().zip(&mut found) {
-            if *name == key && slot.replace(value).is_some() {
-                return Err(ParseError::DuplicateKey { key: name });
+            if *name == key {
+                if slot.replace(value).is_some() {
+                    return Err(ParseError::DuplicateKey { key: name });
+                }
+            } else if reads_as(key, name) {
+                return Err(ParseError::AlteredKey { key: name });
             }
         }
     }

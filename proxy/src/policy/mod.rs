@@ -131,7 +131,9 @@ impl Denied {
             ParseError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             ParseError::TooDeep { .. } => (StatusCode::BAD_REQUEST, "too_deep"),
             ParseError::TooManyValues { .. } => (StatusCode::BAD_REQUEST, "too_many_values"),
-            ParseError::DuplicateKey { .. } => (StatusCode::BAD_REQUEST, "duplicate_key"),
+            ParseError::DuplicateKey { .. } | ParseError::AlteredKey { .. } => {
+                (StatusCode::BAD_REQUEST, "duplicate_key")
+            }
             ParseError::NotAMessage { .. } | ParseError::BadId => {
                 (StatusCode::BAD_REQUEST, "invalid_request")
             }
