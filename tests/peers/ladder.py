@@ -244,9 +244,6 @@ def climb(options, tmp, chosen, clients, started):
                 started.start(command, UP, {"PORT": str(port)}, f"server-{number}")
             path = "sse" if transport == "sse" else "mcp"
             servers[name] = {"url": f"http://127.0.0.1:{port}/{path}"}
-            # To find out how it is reached takes a stream of its own, and the server ends with its first one.
-            if name in alone and transport == "sse":
-                servers[name]["transport"] = "sse"
     certificate(tmp)
     faces = gateways(tmp, servers, started, clients)
     cells = {}

@@ -58,12 +58,14 @@ impl AutoUpstream {
         if !refuses_as_old(&reply) {
             return Ok(reply);
         }
-        if !self.sse.probe().await {
+        match self.sse.try_begin(cx, message).await {
             // The refusal was meant.
-            return Ok(reply);
+            None => Ok(reply),
+            Some(answered) => {
+                self.found(true);
+                answered
+            }
         }
-        self.found(true);
-        self.sse.call(cx, message).await
     }
 
     fn found(&self, is_old: bool) {

@@ -167,10 +167,16 @@ impl Channels {
         self.of_session(cx).is_some()
     }
 
-    /// Whether the server can be spoken to in this way: one channel is opened and closed. A server
-    /// of another kind may keep silent; it is not waited for.
-    pub(super) async fn probe(&self) -> bool {
-        matches!(timeout(self.patience, self.dial.open()).await, Ok(Ok(_)))
+    /// Begins a session where the server can be spoken to in this way; `None` where it can't. One of
+    /// another kind may keep silent; it is not waited for.
+    pub(super) async fn try_begin(
+        &self,
+        cx: &Context,
+        message: Outgoing,
+    ) -> Option<Result<Reply, UpstreamError>> {
+        // The channel that tells is the session's: some servers end with their first.
+        let link = timeout(self.patience, self.dial.open()).await.ok()?.ok()?;
+        Some(self.begin(cx, message, link).await)
     }
 
     /// The channel of a session, which is its principal's only.
@@ -190,18 +196,23 @@ impl Channels {
             return channel.call(message, self.times).await;
         }
         if message.head.is_request() && message.head.method.as_deref() == Some("initialize") {
-            return self.begin(cx, message).await;
+            return self.begin(cx, message, self.dial.open().await?).await;
         }
         let channel = self.without_session(cx).await?;
         channel.call(message, self.times).await
     }
 
     /// A new session, with a channel of its own.
-    async fn begin(&self, cx: &Context, message: Outgoing) -> Result<Reply, UpstreamError> {
+    async fn begin(
+        &self,
+        cx: &Context,
+        message: Outgoing,
+        link: Link,
+    ) -> Result<Reply, UpstreamError> {
         let id = unguessable()?;
         let session = HeaderValue::from_str(&id).map_err(|_| protocol("no session id"))?;
         let key = Str::from(id);
-        let channel = self.open(key.clone(), Owner::Session(cx.principal.clone())).await?;
+        let channel = self.put(key.clone(), Owner::Session(cx.principal.clone()), link)?;
         // Whoever leaves before the answer leaves no session behind.
         let unused = Unused { table: &self.table, key: Some(key) };
         let mut reply = channel.call(message, self.times).await?;
@@ -223,11 +234,10 @@ impl Channels {
         }
         // The blank keeps it apart from the id of any session.
         let key = format!("no session {}", self.counter.fetch_add(1, Ordering::Relaxed));
-        self.open(key.into(), owner).await
+        self.put(key.into(), owner, self.dial.open().await?)
     }
 
-    async fn open(&self, key: Str, owner: Owner) -> Result<Arc<Channel>, UpstreamError> {
-        let link = self.dial.open().await?;
+    fn put(&self, key: Str, owner: Owner, link: Link) -> Result<Arc<Channel>, UpstreamError> {
         let channel = Channel::new(link.outgoing, self.bounds);
         self.table.put(key.clone(), Entry { channel: Arc::clone(&channel), owner }, self.limit)?;
         let table = Arc::clone(&self.table);
