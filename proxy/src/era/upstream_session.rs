@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use super::feed::Feed;
 use super::{REVISIONS, is_modern, splice};
-use crate::envelope::{Body, Claim, Context, Head, McpHeaders, Reply};
+use crate::envelope::{Body, Context, Head, McpHeaders, Reply};
 use crate::session::Front;
 use crate::upstream::{Outgoing, Upstream, UpstreamError};
 
@@ -315,17 +315,7 @@ impl Drop for InUse {
 
 /// The head of a message of the gateway's own; `id` is JSON text.
 pub(super) fn head(kind: Kind, method: Option<&str>, id: Option<&str>) -> Head {
-    Head {
-        kind,
-        id: id.map(Into::into),
-        method: method.map(Into::into),
-        name: None,
-        claim: Claim::None,
-        handshake_version: None,
-        client: None,
-        is_error: false,
-        error_code: None,
-    }
+    Head { kind, id: id.map(Into::into), method: method.map(Into::into), ..Head::error() }
 }
 
 /// The messages of one frame: a message, or a batch (2025-03-26).
