@@ -13,7 +13,7 @@ use proxy::audit::Audit;
 use proxy::config::Config;
 use proxy::envelope::{Body, Context, McpHeaders, Reply, Transport};
 use proxy::pipeline::Pipeline;
-use proxy::serve::open_capture;
+use proxy::recording;
 use proxy::snapshot::{ServerSpec, Snapshot};
 use proxy::telemetry::Metrics;
 use proxy::upstream::{Outgoing, Upstream, UpstreamError};
@@ -43,7 +43,7 @@ fn pipeline(c: &mut Criterion) {
             config.capture.dir = Some(dir.path().to_owned());
             let spec = Arc::new(ServerSpec::child("bench"));
             let mut snapshot = Snapshot::for_child(config, Arc::clone(&spec)).unwrap();
-            let recorder = open_capture(&snapshot).unwrap().map(|(recorder, _)| recorder);
+            let recorder = recording::open(&snapshot).unwrap().map(|(recorder, _)| recorder);
             let server: Arc<dyn Upstream> = Arc::new(Fixed(sample.raw.clone().into()));
             snapshot.ways.insert(spec.name.clone(), server);
             let snapshot = Arc::new(snapshot);

@@ -23,6 +23,7 @@ pub mod pins;
 pub mod pipeline;
 pub mod policy;
 mod quic;
+pub mod recording;
 mod refusal;
 pub mod registry;
 mod relay;

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use capture::{CaptureError, Recorder, RecorderConfig};
+use capture::CaptureError;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, AdminState};
 use crate::audit::Audit;
-use crate::config::{self, Config, Listed, Timeouts};
+use crate::config::{Config, Listed, Timeouts};
 use crate::downstream::connection::Connection;
 use crate::downstream::http::Front;
 use crate::downstream::quic;
@@ -30,6 +30,7 @@ use crate::era::bridge::Bridge;
 use crate::era::to_legacy::{self, Lot};
 use crate::pins::{Neighbours, Pins, StoreError};
 use crate::pipeline::Pipeline;
+use crate::recording;
 use crate::reload::{self, Reload, Source};
 use crate::session::fronts;
 use crate::snapshot::{ServerSpec, Snapshot};
@@ -189,7 +190,7 @@ impl Gateway {
         let config = &snapshot.config;
         let (listener, endpoint) = bind(&snapshot).await?;
         let address = listener.local_addr()?;
-        let recorder = open_capture(&snapshot)?;
+        let recorder = recording::open(&snapshot)?;
         let capture = recorder.as_ref().map(|(_, dir)| dir.clone());
         let recorder = recorder.map(|(recorder, _)| recorder);
         let state = Arc::new(AdminState::new(
@@ -267,7 +268,7 @@ impl Gateway {
         // Their clients have gone. What does not end in time is killed with this process.
         self.children.stop(self.timeouts.drain.get()).await;
         close_pins(&self.pipeline, self.timeouts.drain.get()).await;
-        close_capture(self.pipeline.audit.recorder(), self.timeouts.drain.get()).await;
+        recording::close(self.pipeline.audit.recorder(), self.timeouts.drain.get()).await;
     }
 }
 
@@ -306,39 +307,6 @@ impl Opener {
     }
 }
 
-/// Opens the folder the configuration names, and stores beside the rows what their digests mean.
-///
-/// # Errors
-/// When it can't be written.
-pub fn open_capture(snapshot: &Snapshot) -> Result<Option<(Recorder, PathBuf)>, ServeError> {
-    let settings = &snapshot.config.capture;
-    if !settings.enabled {
-        return Ok(None);
-    }
-    let dir = settings.folder(&|name| std::env::var(name).ok()).ok_or(ServeError::NoFolder)?;
-    let mut config = RecorderConfig::new(&dir);
-    config.queue_rows = settings.queue_rows;
-    config.queue_bytes = settings.queue_bytes.bytes();
-    config.max_dir_bytes = settings.max_bytes.bytes() as u64;
-    config.rotate_bytes = settings.rotate_bytes.bytes() as u64;
-    config.rotate_every = settings.rotate_every.get();
-    config.on_overflow = match settings.on_overflow {
-        config::OnOverflow::Drop => capture::OnOverflow::DropAndCount,
-        config::OnOverflow::Block => capture::OnOverflow::Block,
-    };
-    config.journal = match settings.journal {
-        config::Journal::Interval => capture::Journal::Interval,
-        config::Journal::Every => capture::Journal::Every,
-        config::Journal::Off => capture::Journal::Off,
-    };
-    let failed = |source| ServeError::Capture { dir: dir.clone(), source };
-    let recorder = Recorder::open(config).map_err(failed)?;
-    recorder.store_ruleset(&snapshot.ruleset_digest, snapshot.rules.source()).map_err(failed)?;
-    recorder.store_config(&snapshot.config_digest, snapshot.config_json()).map_err(failed)?;
-    recorder.store_config(&snapshot.policy_digest, snapshot.policy_json()).map_err(failed)?;
-    Ok(Some((recorder, dir)))
-}
-
 /// Opens the store of pins that the configuration names.
 ///
 /// # Errors
@@ -360,20 +328,6 @@ pub async fn close_pins(pipeline: &Arc<Pipeline>, within: Duration) {
     let closed = tokio::task::spawn_blocking(move || pipeline.pins.close(within)).await;
     if !closed.unwrap_or(false) {
         tracing::warn!("pins seen last were not saved");
-    }
-}
-
-/// Writes what is still queued, and tells what could not be.
-pub async fn close_capture(recorder: Option<&Recorder>, within: Duration) {
-    let Some(recorder) = recorder.cloned() else {
-        return;
-    };
-    let closed = tokio::task::spawn_blocking(move || recorder.close(within)).await;
-    match closed {
-        Ok(Ok(stats)) if stats.dropped == 0 => {}
-        Ok(Ok(stats)) => tracing::warn!(dropped = stats.dropped, "messages were not recorded"),
-        Ok(Err(error)) => tracing::error!(%error, "the capture did not close in order"),
-        Err(error) => tracing::error!(%error, "the capture did not close in order"),
     }
 }
 

@@ -17,9 +17,8 @@ use crate::envelope::{Context, McpHeaders, Transport};
 use crate::pins::Neighbours;
 use crate::pipeline::Pipeline;
 use crate::policy::{Denied, UNREACHABLE};
-use crate::serve::{
-    Opener, ServeError, Signals, close_capture, close_pins, open_capture, open_pins,
-};
+use crate::recording;
+use crate::serve::{Opener, ServeError, Signals, close_pins, open_pins};
 use crate::snapshot::{ServerSpec, Snapshot};
 use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
@@ -40,7 +39,7 @@ pub async fn reach(config: Config) -> Result<i32, ServeError> {
         return Err(ServeError::Config("no server".into()));
     };
     let config = &snapshot.config;
-    let capture = open_capture(&snapshot)?;
+    let capture = recording::open(&snapshot)?;
     let metrics = Arc::new(Metrics::new());
     let children = Children::new(config.processes.clone(), Arc::clone(&metrics));
     let opener = Opener::new(&snapshot, &children, &metrics);
@@ -65,7 +64,7 @@ pub async fn reach(config: Config) -> Result<i32, ServeError> {
     let drain = config.timeouts.drain.get();
     children.stop(drain).await;
     close_pins(&pipeline, drain).await;
-    close_capture(pipeline.audit.recorder(), drain).await;
+    recording::close(pipeline.audit.recorder(), drain).await;
     Ok(0)
 }
 
@@ -91,7 +90,7 @@ pub async fn run(options: WrapOptions) -> Result<i32, ServeError> {
     let mut snapshot = Snapshot::for_child(options.config, Arc::clone(&spec))
         .map_err(|errors| ServeError::Config(Listed(&errors).to_string()))?;
     snapshot.announce();
-    let capture = open_capture(&snapshot)?;
+    let capture = recording::open(&snapshot)?;
     if let Some((_, dir)) = &capture {
         tracing::info!(dir = %dir.display(), "recording");
     }
@@ -149,7 +148,7 @@ pub async fn run(options: WrapOptions) -> Result<i32, ServeError> {
     };
     let _ = timeout(LAST_WORDS, unanswered).await;
     close_pins(&pipeline, cx.snapshot.config.timeouts.drain.get()).await;
-    close_capture(pipeline.audit.recorder(), cx.snapshot.config.timeouts.drain.get()).await;
+    recording::close(pipeline.audit.recorder(), cx.snapshot.config.timeouts.drain.get()).await;
     Ok(status.map_or(0, child::exit_code))
 }
 

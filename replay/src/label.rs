@@ -16,7 +16,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use crate::error::Error;
 use crate::explain;
 use crate::output::{Out, Outcome, Progress, table_width};
-use crate::show::time::format_time;
+use crate::select::time::format_time;
 
 /// Say of findings whether they are right, and keep that in the capture.
 ///

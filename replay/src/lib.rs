@@ -22,6 +22,7 @@ mod reference;
 mod report;
 mod rulefiles;
 mod scan;
+mod select;
 mod show;
 mod test;
 

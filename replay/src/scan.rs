@@ -9,7 +9,7 @@ use inspect::Preset;
 use crate::error::Error;
 use crate::output::{Out, Outcome, Progress, table_width};
 use crate::rulefiles;
-use crate::show::time::parse_time;
+use crate::select::time::parse_time;
 
 /// Judge recorded messages again and report what differs.
 ///

@@ -1,7 +1,6 @@
 //! `show`: the rows of a capture as a table or as JSON lines.
 
 mod columns;
-pub(crate) mod time;
 
 use std::io::{IsTerminal as _, stdout};
 use std::path::PathBuf;
@@ -10,11 +9,10 @@ use ::scan::Rows;
 use ::scan::text::{Align, Table, visible};
 use capture::{Query, Record};
 use clap::Args;
-use memchr::memmem::Finder;
 
 use crate::error::Error;
 use crate::output::{Out, Outcome, Progress, table_width};
-use time::parse_time;
+use crate::select::Select;
 
 /// Rows that decide the widths of the table's columns, and are held in memory for that.
 const PORTION: usize = 500;
@@ -35,58 +33,8 @@ pub(crate) struct Show {
     #[arg(value_name = "DIR|FILE")]
     path: PathBuf,
 
-    /// Only rows from this time on (RFC 3339 or seconds since 1970)
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    since: Option<i64>,
-
-    /// Only rows before this time (RFC 3339 or seconds since 1970)
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    until: Option<i64>,
-
-    /// Only this server
-    #[arg(long, value_name = "NAME")]
-    server: Option<String>,
-
-    /// Only this tool, prompt or resource
-    #[arg(long, value_name = "NAME")]
-    tool: Option<String>,
-
-    /// Only this session
-    #[arg(long, value_name = "ID")]
-    session: Option<String>,
-
-    /// Only rows on which this rule found something
-    #[arg(long, value_name = "RULE_ID")]
-    rule: Option<String>,
-
-    /// Only rows with this action
-    #[arg(long, value_name = "ACTION", value_parser = ["allow", "flag", "redact", "block"])]
-    action: Option<String>,
-
-    /// Only rows of this kind
-    #[arg(long, value_name = "KIND",
-        value_parser = ["request", "response", "notification", "error", "transport", "gap"])]
-    kind: Option<String>,
-
-    /// Only messages on their way to the server or to the client
-    #[arg(long, value_name = "DIRECTION", value_parser = ["to_server", "to_client"])]
-    direction: Option<String>,
-
-    /// Only what crossed this wire
-    #[arg(long, value_name = "LEG", value_parser = ["client", "upstream"])]
-    leg: Option<String>,
-
-    /// Only rows of this writer (see the samples of `scan`)
-    #[arg(long, value_name = "ID")]
-    writer: Option<String>,
-
-    /// Only the row of each writer with this number
-    #[arg(long, value_name = "N")]
-    seq: Option<i64>,
-
-    /// Only rows whose recorded body contains this, byte for byte
-    #[arg(long, value_name = "SUBSTRING")]
-    text: Option<String>,
+    #[command(flatten)]
+    select: Select,
 
     /// Stop after so many rows
     #[arg(long, value_name = "N")]
@@ -115,7 +63,7 @@ impl Show {
         let rows = Rows::open(&self.path, self.query(&shown))?;
         let mut printer = Printer::new(&self, &shown);
         let mut outcome = Outcome::Fine;
-        let text = self.text.as_deref().map(|text| Finder::new(text.as_bytes()));
+        let wanted = self.select.wanted();
         let progress = (!stdout().is_terminal()).then(|| Progress::new("reading"));
         let mut read = 0_u64;
 
@@ -128,9 +76,7 @@ impl Show {
                 progress.at(read);
             }
             match row {
-                Ok(row) if self.wants(&row) && contains(&row, text.as_ref()) => {
-                    printer.row(&row)?
-                }
+                Ok(row) if wanted.is(&row) => printer.row(&row)?,
                 Ok(_) => {}
                 Err(error) => {
                     outcome = Outcome::Broken;
@@ -158,41 +104,16 @@ impl Show {
         }
     }
 
-    /// The filters that the reader doesn't know.
-    fn wants(&self, row: &Record) -> bool {
-        let writer = self.writer.as_deref();
-        writer.is_none_or(|id| row.writer_id.as_deref() == Some(id))
-            && self.seq.is_none_or(|seq| row.seq == seq)
-    }
-
     /// The filters, and only the columns needed: bodies are nearly all of a file.
     fn query(&self, shown: &[&'static str]) -> Query {
         let mut needed: Vec<&str> = shown.to_vec();
-        if self.body || self.text.is_some() || shown.iter().any(|c| columns::BODIES.contains(c)) {
+        if self.body || shown.iter().any(|c| columns::BODIES.contains(c)) {
             needed.extend(["body", "body_raw"]);
         }
         // Whether a row was judged decides if it has rule_ids at all.
         needed.extend(["ts", "ruleset_digest", "writer_id", "seq"]);
-        needed.sort_unstable();
-        needed.dedup();
-        Query {
-            columns: Some(needed.into_iter().map(str::to_owned).collect()),
-            from_us: self.since,
-            to_us: self.until,
-            session: self.session.clone(),
-            server: self.server.clone(),
-            name: self.tool.clone(),
-            rule: self.rule.clone(),
-            action: self.action.clone(),
-            direction: self.direction.clone(),
-            kind: self.kind.clone(),
-            leg: self.leg.clone(),
-        }
+        self.select.query(&needed)
     }
-}
-
-fn contains(row: &Record, text: Option<&Finder<'_>>) -> bool {
-    text.is_none_or(|text| row.body.as_deref().is_some_and(|body| text.find(body).is_some()))
 }
 
 /// Writes rows as they come; of a table, the first portion settles the widths.

@@ -32,6 +32,8 @@ pub struct Query {
     pub kind: Option<String>,
     /// This `leg`.
     pub leg: Option<String>,
+    /// This `principal`.
+    pub principal: Option<String>,
 }
 
 impl Query {
@@ -45,6 +47,7 @@ impl Query {
             ("direction", &self.direction),
             ("kind", &self.kind),
             ("leg", &self.leg),
+            ("principal", &self.principal),
         ];
         conditions.into_iter().filter_map(|(column, value)| Some((column, value.as_deref()?)))
     }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use ::scan::explain::{Explanation, Found, Reading, Rejected};
 use ::scan::text::{clip, visible};
 
-use crate::show::time::format_time;
+use crate::select::time::format_time;
 
 /// Columns when there is no terminal and nothing is said.
 const WIDTH: usize = 100;

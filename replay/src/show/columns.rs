@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use capture::{Record, Str};
 use serde_json::{Map, Value};
 
-use super::time::format_time;
+use crate::select::time::format_time;
 
 /// The columns of the table unless `--columns` names others.
 pub(crate) const DEFAULT: [&str; 8] =

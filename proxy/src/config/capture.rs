@@ -1,0 +1,92 @@
+//! What is recorded: the section `capture`.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Period, Size, state};
+
+/// What is recorded, where, and how much of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Capture {
+    /// Record traffic.
+    pub enabled: bool,
+    /// The folder of the capture. Default: `$XDG_STATE_HOME/wiregate/capture`, or
+    /// `~/.local/state/wiregate/capture`.
+    pub dir: Option<PathBuf>,
+    /// How bodies are recorded.
+    pub bodies: Bodies,
+    /// The folder's size at most; beyond it the oldest files go.
+    pub max_bytes: Size,
+    /// A file is closed when it has this size.
+    pub rotate_bytes: Size,
+    /// A file is closed when it is this old.
+    pub rotate_every: Period,
+    /// Rows that may wait to be written.
+    pub queue_rows: usize,
+    /// Bytes that may wait to be written.
+    pub queue_bytes: Size,
+    /// What happens when the queue is full.
+    pub on_overflow: OnOverflow,
+    /// When the journal is forced to disk.
+    pub journal: Journal,
+}
+
+/// How bodies are recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Bodies {
+    /// With a placeholder for each secret or personal datum found.
+    Redacted,
+    /// As they crossed the wire. The capture then holds what was found in it.
+    Raw,
+}
+
+/// What happens when the capture's queue is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnOverflow {
+    /// The row is dropped and counted; traffic is not delayed.
+    Drop,
+    /// Traffic waits for the disk.
+    Block,
+}
+
+/// When the capture's journal is forced to disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Journal {
+    /// Every few milliseconds, for all rows of that time together.
+    Interval,
+    /// After each row.
+    Every,
+    /// Never: a crash loses the rows of the open file.
+    Off,
+}
+
+impl Default for Capture {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            dir: None,
+            bodies: Bodies::Redacted,
+            max_bytes: Size::new(10_000_000_000),
+            rotate_bytes: Size::new(256_000_000),
+            rotate_every: Period::secs(60),
+            queue_rows: 8192,
+            queue_bytes: Size::mib(64),
+            on_overflow: OnOverflow::Drop,
+            journal: Journal::Interval,
+        }
+    }
+}
+
+impl Capture {
+    /// The folder to record to: `dir` as written, else the one below the user's state folder,
+    /// which `env` tells. `None` when it tells nothing.
+    pub fn folder(&self, env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
+        self.dir.clone().or_else(|| Some(state(env)?.join("capture")))
+    }
+}

@@ -1,0 +1,58 @@
+//! Opening and closing the capture: from the section `capture` of the configuration to a recorder, and in
+//! the end to a folder with nothing left in its journal.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use capture::{Recorder, RecorderConfig};
+
+use crate::config;
+use crate::serve::ServeError;
+use crate::snapshot::Snapshot;
+
+/// Opens the folder the configuration names, and stores beside the rows what their digests mean.
+///
+/// # Errors
+/// When it can't be written.
+pub fn open(snapshot: &Snapshot) -> Result<Option<(Recorder, PathBuf)>, ServeError> {
+    let settings = &snapshot.config.capture;
+    if !settings.enabled {
+        return Ok(None);
+    }
+    let dir = settings.folder(&|name| std::env::var(name).ok()).ok_or(ServeError::NoFolder)?;
+    let mut config = RecorderConfig::new(&dir);
+    config.queue_rows = settings.queue_rows;
+    config.queue_bytes = settings.queue_bytes.bytes();
+    config.max_dir_bytes = settings.max_bytes.bytes() as u64;
+    config.rotate_bytes = settings.rotate_bytes.bytes() as u64;
+    config.rotate_every = settings.rotate_every.get();
+    config.on_overflow = match settings.on_overflow {
+        config::OnOverflow::Drop => capture::OnOverflow::DropAndCount,
+        config::OnOverflow::Block => capture::OnOverflow::Block,
+    };
+    config.journal = match settings.journal {
+        config::Journal::Interval => capture::Journal::Interval,
+        config::Journal::Every => capture::Journal::Every,
+        config::Journal::Off => capture::Journal::Off,
+    };
+    let failed = |source| ServeError::Capture { dir: dir.clone(), source };
+    let recorder = Recorder::open(config).map_err(failed)?;
+    recorder.store_ruleset(&snapshot.ruleset_digest, snapshot.rules.source()).map_err(failed)?;
+    recorder.store_config(&snapshot.config_digest, snapshot.config_json()).map_err(failed)?;
+    recorder.store_config(&snapshot.policy_digest, snapshot.policy_json()).map_err(failed)?;
+    Ok(Some((recorder, dir)))
+}
+
+/// Writes what is still queued, and tells what could not be.
+pub async fn close(recorder: Option<&Recorder>, within: Duration) {
+    let Some(recorder) = recorder.cloned() else {
+        return;
+    };
+    let closed = tokio::task::spawn_blocking(move || recorder.close(within)).await;
+    match closed {
+        Ok(Ok(stats)) if stats.dropped == 0 => {}
+        Ok(Ok(stats)) => tracing::warn!(dropped = stats.dropped, "messages were not recorded"),
+        Ok(Err(error)) => tracing::error!(%error, "the capture did not close in order"),
+        Err(error) => tracing::error!(%error, "the capture did not close in order"),
+    }
+}
