@@ -6,9 +6,8 @@
 #   real         server-everything, server-filesystem, mcp-server-git and the Inspector
 #   ladder       real servers of five revisions, by clients of both eras over each transport; here a part of it
 #   http3        an HTTP/3 client of others
-#   processes    sessions opened and abandoned: no process is left
 #   benign       honest traffic of six servers, of which next to nothing may be flagged
-#   readers      DuckDB and pyarrow read what was captured
+#   readers      DuckDB, Polars, pandas and Spark (Java 17) read what was captured
 #   crash        kill -9 under load, and what the journal saved
 #   processes    sessions of a server that is a command, opened and abandoned: nothing is left
 #   wraps        eight `wrap` processes on one capture folder
@@ -22,7 +21,7 @@ binaries=$("$here/binaries.sh") # apart from the eval, which would hide a failur
 eval "$binaries"
 export WIREGATE WIREGATE_REPLAY FIXTURE
 
-names=(conformance crossed clients real ladder http3 processes benign readers crash processes wraps)
+names=(conformance crossed clients real ladder http3 benign readers crash processes wraps)
 [[ $# -eq 0 ]] || names=("$@")
 
 rows=() failed=()
@@ -32,7 +31,6 @@ for name in "${names[@]}"; do
     crossed) script=(bash "$here/crossed.sh") ;;
     ladder) script=(bash "$here/ladder.sh" --clients "${LADDER-http auto}") ;;
     http3) script=(bash "$here/http3.sh") ;;
-    processes) script=(bash "$here/processes.sh") ;;
     clients) script=(bash "$here/clients.sh") ;;
     real) script=(bash "$here/real.sh") ;;
     benign) script=(bash "$here/benign.sh") ;;

@@ -114,14 +114,16 @@ def gateway(upstream, capture):
 class Client:
     """One kept-alive connection."""
 
-    def __init__(self, url, version=MODERN):
+    def __init__(self, url, version=MODERN, key=None):
         parsed = urllib.parse.urlsplit(url)
-        self.path, self.version, self.session = parsed.path, version, None
+        self.path, self.version, self.session, self.key = parsed.path, version, None, key
         self.connection = http.client.HTTPConnection(parsed.hostname, parsed.port, timeout=LIMIT)
 
     def send(self, method, message=None):
         """One HTTP exchange: the status and the JSON-RPC messages of the answer, event stream or not."""
         headers = {"Accept": "application/json, text/event-stream", "MCP-Protocol-Version": self.version}
+        if self.key:
+            headers["Authorization"] = f"Bearer {self.key}"
         if self.session:
             headers["Mcp-Session-Id"] = self.session
         body = None

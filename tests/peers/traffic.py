@@ -1,9 +1,14 @@
 #!/usr/bin/env python3
-"""Sends a known number of messages through a gateway in front of the fixture, and prints it: MESSAGES SESSIONS.
+"""Sends a known number of messages through a gateway in front of the fixture, and prints it: MESSAGES SESSIONS CALLS LEAKED.
 
-    traffic.py URL
+    traffic.py URL          honest traffic of both eras
+    traffic.py URL KEY      as the holder of a key, with a secret in some arguments, which `echo` sends back
+
+CALLS are those of the tool `echo`; LEAKED are results that hold the secret, if the gateway lets them pass.
 """
 
+import random
+import string
 import sys
 
 import peer
@@ -36,9 +41,23 @@ def session(url):
     return messages
 
 
+def leaking(url, key):
+    """Calls of a principal; every third has a secret, made for this run."""
+    client = peer.Client(url, key=key)
+    secret = "ghp_" + "".join(random.choices(string.ascii_letters + string.digits, k=36))
+    for id in range(12):
+        text = f"token {secret}" if id % 3 == 0 else "nothing"
+        peer.check(client.echo(id, text), "the gateway changed what it was told only to watch")
+    return 24, 12, 4
+
+
 def main():
-    url, sessions = sys.argv[1], 3
-    print(stateless(url) + sum(session(url) for _ in range(sessions)), sessions)
+    if len(sys.argv) > 2:
+        messages, calls, leaked = leaking(*sys.argv[1:])
+        print(messages, 0, calls, leaked)
+    else:
+        url, sessions = sys.argv[1], 3
+        print(stateless(url) + sum(session(url) for _ in range(sessions)), sessions, 40 + sessions, 0)
 
 
 main()
