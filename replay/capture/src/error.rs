@@ -71,6 +71,24 @@ pub enum CaptureError {
         /// What is wrong with it.
         detail: String,
     },
+    /// A key file holds no key; caused by the operator's choice of file.
+    #[error("{}: {detail}", path.display())]
+    BadKey {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: &'static str,
+    },
+    /// A line of a manifest is none; caused by a crash, by damage, or by whoever edited the file.
+    #[error("{}:{line}: {detail}", path.display())]
+    BadManifest {
+        /// The file.
+        path: PathBuf,
+        /// Its line, from 1.
+        line: u64,
+        /// What is wrong with it.
+        detail: String,
+    },
     /// A file is larger than its limit allows.
     #[error("{} is larger than {limit} bytes", path.display())]
     TooLarge {

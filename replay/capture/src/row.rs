@@ -8,28 +8,53 @@ use bytes::Bytes;
 use crate::cells::{Cell, Value};
 use crate::record::{Record, Str};
 use crate::schema::{ColumnType, WIDTH, columns};
+use crate::seal;
 
 /// Why bytes are not a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BadRow(pub(crate) &'static str);
 
+/// Columns that a seal leaves out: `body_sha256` stands for them.
+const BODIES: [&str; 2] = ["body", "body_raw"];
+/// Columns with content of which a seal covers the digest.
+const DIGESTED: [&str; 1] = ["scan_context"];
+
 /// Appends the row to `out`.
 pub(crate) fn encode(row: &Record, out: &mut Vec<u8>) {
     for (at, value) in row.values().into_iter().enumerate() {
         let Some(value) = value else { continue };
-        // WIDTH is far below 256 columns; a test says so
-        out.push(at as u8);
+        write(at, value, out);
+    }
+}
+
+/// Appends what a seal covers of the row: no content, only digests of it. Columns that come later change nothing for
+/// a row that lacks them.
+pub(crate) fn encode_sealed(row: &Record, out: &mut Vec<u8>) {
+    for (at, value) in row.values().into_iter().enumerate() {
         match value {
-            Value::Int32(value) => put(out, &i64::from(value).to_le_bytes()),
-            Value::Int64(value) => put(out, &value.to_le_bytes()),
-            Value::Bool(value) => put(out, &[value.into()]),
-            Value::Text(value) => put(out, value.as_bytes()),
-            Value::Bytes(value) => put(out, value),
-            Value::List(values) => {
-                let mut list = Vec::new();
-                values.iter().for_each(|value| put(&mut list, value.as_bytes()));
-                put(out, &list);
+            None => {}
+            Some(_) if BODIES.contains(&columns()[at].name) => {}
+            Some(Value::Bytes(content)) if DIGESTED.contains(&columns()[at].name) => {
+                write(at, Value::Bytes(&seal::sha256(content)), out);
             }
+            Some(value) => write(at, value, out),
+        }
+    }
+}
+
+fn write(at: usize, value: Value<'_>, out: &mut Vec<u8>) {
+    // WIDTH is far below 256 columns; a test says so
+    out.push(at as u8);
+    match value {
+        Value::Int32(value) => put(out, &i64::from(value).to_le_bytes()),
+        Value::Int64(value) => put(out, &value.to_le_bytes()),
+        Value::Bool(value) => put(out, &[value.into()]),
+        Value::Text(value) => put(out, value.as_bytes()),
+        Value::Bytes(value) => put(out, value),
+        Value::List(values) => {
+            let mut list = Vec::new();
+            values.iter().for_each(|value| put(&mut list, value.as_bytes()));
+            put(out, &list);
         }
     }
 }
