@@ -1,9 +1,10 @@
 //! [`RecorderConfig`]: where to record, and every limit of the recorder.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::CaptureError;
+use crate::{CaptureError, Signer};
 
 /// What [`Recorder::try_record`](crate::Recorder::try_record) does when the queue is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -54,6 +55,10 @@ pub struct RecorderConfig {
     pub block_for: Duration,
     /// The journal's mode: interval.
     pub journal: Journal,
+    /// The key that signs the manifest: none.
+    pub signer: Option<Arc<Signer>>,
+    /// How often the manifest states how far the journal goes: 60 s.
+    pub checkpoint_every: Duration,
     /// Most rows in a Parquet row group: 32,768.
     pub row_group_rows: usize,
     /// Most bytes (before compression) in a Parquet row group: 64 MiB.
@@ -75,6 +80,8 @@ impl RecorderConfig {
             on_overflow: OnOverflow::DropAndCount,
             block_for: Duration::from_secs(1),
             journal: Journal::Interval,
+            signer: None,
+            checkpoint_every: Duration::from_secs(60),
             row_group_rows: 32_768,
             row_group_bytes: 64 << 20,
         }

@@ -226,6 +226,11 @@ impl Manifest {
         self.files.get(&first_seq).copied()
     }
 
+    /// Whose it is.
+    pub(crate) fn writer(&self) -> &str {
+        &self.writer
+    }
+
     /// The hash of the file stated last.
     pub(crate) fn last_sha256(&self) -> &str {
         &self.last_sha256

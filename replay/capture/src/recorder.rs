@@ -48,7 +48,7 @@ impl Recorder {
             state.stats.errors = recovered.errors.len() as u64;
             state.stats.last_error = recovered.errors.last().map(ToString::to_string);
         });
-        let worker = Worker::new(queue.clone(), config.clone(), home);
+        let worker = Worker::new(queue.clone(), config.clone(), home)?;
         let guard = Guard { queue: queue.clone(), unfinished: Some("recorder thread died".into()) };
         thread::Builder::new()
             .name("wiregate-capture".into())

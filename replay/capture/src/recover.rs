@@ -12,8 +12,9 @@ use crate::config::RecorderConfig;
 use crate::disk::{self, FileName, Home, JOURNAL};
 use crate::journal::{Frames, Opened};
 use crate::layout::list;
+use crate::manifest::{Manifest, What};
 use crate::writer::FileWriter;
-use crate::{CaptureError, Str};
+use crate::{CaptureError, Record, Str};
 
 /// What a recovery did.
 #[derive(Debug, Default)]
@@ -40,7 +41,15 @@ pub(crate) fn dead_writers(config: &RecorderConfig) -> Recovered {
             Ok(None) => {}
             Ok(Some(home)) => {
                 let failed = done.errors.len();
-                writer(&home, config, None, &mut done);
+                match Manifest::open(&config.dir, &home.writer, config.signer.clone()) {
+                    Ok(mut manifest) => {
+                        writer(&home, config, None, &mut manifest, &mut done);
+                        if done.errors.len() == failed {
+                            done.errors.extend(manifest.end(true).err());
+                        }
+                    }
+                    Err(error) => done.errors.push(error),
+                }
                 if done.errors.len() == failed {
                     home.remove();
                 }
@@ -58,6 +67,7 @@ pub(crate) fn writer(
     home: &Home,
     config: &RecorderConfig,
     live: Option<&Path>,
+    manifest: &mut Manifest,
     done: &mut Recovered,
 ) {
     if live.is_none() {
@@ -76,7 +86,7 @@ pub(crate) fn writer(
         }
         // a row that failed in one segment gets its number again in the next
         let end = segments.get(at + 1).and_then(|next| disk::segment_seq(next));
-        match segment(home, path, end, config) {
+        match segment(home, path, end, config, manifest) {
             Ok((rows, files)) => {
                 done.rows += rows;
                 done.files += files;
@@ -99,6 +109,7 @@ fn segment(
     path: &Path,
     end: Option<i64>,
     config: &RecorderConfig,
+    manifest: &mut Manifest,
 ) -> Result<(u64, u64), CaptureError> {
     let read = |error| CaptureError::io("read", path)(error);
     let mut frames = match Frames::open(path).map_err(read)? {
@@ -124,9 +135,7 @@ fn segment(
             break;
         }
         next = row.seq.checked_add(1);
-        let covered = *covered.get_or_insert_with(|| {
-            finished_until(&config.dir.join(disk::partition(row.ts_us)), &writer_id, row.seq)
-        });
+        let covered = *covered.get_or_insert_with(|| finished_until(&config.dir, &row, manifest));
         if covered.is_some_and(|last| row.seq <= last) {
             continue;
         }
@@ -143,20 +152,33 @@ fn segment(
     }
     let files = u64::from(file.is_some());
     if let Some(file) = file {
-        file.finish(&config.dir)?;
+        let entry = file.finish(&config.dir, manifest)?;
+        drop_unstated(&config.dir.join(&entry.path), entry.first_seq, &writer_id);
+        manifest.append(What::File(entry))?;
     }
     fs::remove_file(path).map_err(CaptureError::io("remove", path))?;
     Ok((rows, files))
 }
 
-/// The last row of a readable finished file of this writer that begins with `first`.
-fn finished_until(partition: &Path, writer: &str, first: i64) -> Option<i64> {
-    let ours = |path: &PathBuf| -> Option<i64> {
-        let name = FileName::parse(path.file_name()?.to_str()?)?;
-        let is_it = name.writer == writer && name.first == first;
-        (is_it && readable(path)).then_some(name.last)
+/// The last row of the file that begins with this one, if the manifest states it and it is there and readable.
+fn finished_until(dir: &Path, first: &Record, manifest: &Manifest) -> Option<i64> {
+    let last = manifest.finished(first.seq)?;
+    let name = FileName { writer: manifest.writer().to_owned(), first: first.seq, last };
+    readable(&dir.join(disk::partition(first.ts_us)).join(name.to_string())).then_some(last)
+}
+
+/// A file of the same rows that a crash kept from being stated: it may end elsewhere than the one built anew.
+fn drop_unstated(built: &Path, first: i64, writer: &str) {
+    let Some(partition) = built.parent() else { return };
+    let is_other = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| FileName::parse(name.to_str()?));
+        name.is_some_and(|name| name.writer == writer && name.first == first) && path != built
     };
-    list(partition, |name| name.starts_with(writer)).ok()?.iter().filter_map(ours).max()
+    for other in list(partition, |name| name.starts_with(writer)).unwrap_or_default() {
+        if is_other(&other) {
+            let _ = fs::remove_file(other);
+        }
+    }
 }
 
 fn readable(path: &Path) -> bool {
@@ -169,9 +191,9 @@ fn readable(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Reader;
     use crate::journal::Segment;
     use crate::sample;
-    use crate::{Reader, Record};
 
     fn rows(seqs: std::ops::RangeInclusive<i64>) -> Vec<Record> {
         seqs.map(|seq| Record { seq, ..sample::offered(1_763_855_000_000_000 + seq, b"{}") })

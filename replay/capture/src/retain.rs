@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::CaptureError;
 use crate::disk::{FileName, JOURNAL};
 use crate::layout::{Files, list};
+use crate::manifest::{Manifest, Removed, What};
 use crate::record::Record;
 
 /// Other writers fill the folder too; so the size is measured anew after this many own files.
@@ -28,17 +29,25 @@ impl Retention {
     }
 
     /// Takes note of a finished file and removes old ones when due. One gap row for each file removed.
-    pub(crate) fn added(&mut self, file: &Path) -> Result<Vec<Record>, CaptureError> {
+    pub(crate) fn added(
+        &mut self,
+        file: &Path,
+        manifest: &mut Manifest,
+    ) -> Result<Vec<Record>, CaptureError> {
         self.size += fs::metadata(file).map_or(0, |metadata| metadata.len());
         self.added += 1;
         if self.size > self.limit || self.added >= MEASURE_EVERY {
-            return self.enforce(Some(file));
+            return self.enforce(Some(file), manifest);
         }
         Ok(Vec::new())
     }
 
     /// Measures the folder and removes the oldest files, but never `keep`.
-    pub(crate) fn enforce(&mut self, keep: Option<&Path>) -> Result<Vec<Record>, CaptureError> {
+    pub(crate) fn enforce(
+        &mut self,
+        keep: Option<&Path>,
+        manifest: &mut Manifest,
+    ) -> Result<Vec<Record>, CaptureError> {
         let mut notes = Vec::new();
         if self.limit == 0 {
             return Ok(notes);
@@ -53,6 +62,11 @@ impl Retention {
             let size = fs::metadata(&file).map_or(0, |metadata| metadata.len());
             if keep == Some(file.as_path()) {
                 continue;
+            }
+            // stated first: a file that is gone without a word is what `verify` looks for
+            let stated = manifest.append_or_keep(self.entry(&file, size));
+            if let Err(error) = stated {
+                tracing::warn!(%error, "capture");
             }
             match fs::remove_file(&file) {
                 Ok(()) => notes.push(self.note(&file, size)),
@@ -83,12 +97,14 @@ impl Retention {
         Ok(total)
     }
 
+    fn entry(&self, file: &Path, bytes: u64) -> What {
+        let path = file.strip_prefix(&self.dir).unwrap_or(file).to_string_lossy().into_owned();
+        What::Removed(Removed { path, bytes, rows: rows_of(file), reason: "retention".into() })
+    }
+
     fn note(&self, file: &Path, bytes: u64) -> Record {
         let name = file.strip_prefix(&self.dir).unwrap_or(file).to_string_lossy();
-        let rows = file
-            .file_name()
-            .and_then(|name| FileName::parse(name.to_str()?))
-            .map(|name| name.last.saturating_sub(name.first).saturating_add(1));
+        let rows = rows_of(file);
         let body = serde_json::json!({ "removed": name, "bytes": bytes, "rows": rows });
         Record {
             ts_us: jiff::Timestamp::now().as_microsecond(),
@@ -99,4 +115,10 @@ impl Retention {
             ..Record::default()
         }
     }
+}
+
+/// How many rows a file has, by its name.
+fn rows_of(file: &Path) -> Option<i64> {
+    let name = file.file_name().and_then(|name| FileName::parse(name.to_str()?))?;
+    Some(name.last.saturating_sub(name.first).saturating_add(1))
 }

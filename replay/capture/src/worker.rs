@@ -7,16 +7,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sha2::{Digest, Sha256};
-
 use crate::CaptureError;
 use crate::config::{Journal, RecorderConfig};
 use crate::disk::Home;
 use crate::journal::Segment;
+use crate::manifest::{Checkpoint, FileEntry, Manifest, What};
 use crate::queue::{Queue, Wake};
 use crate::record::{Record, SCHEMA_VERSION, Str};
 use crate::recover::{self, Recovered};
 use crate::retain::Retention;
+use crate::seal::{hex, sha256};
 use crate::writer::FileWriter;
 
 /// How long a file that could not be finished waits for its next try.
@@ -39,6 +39,9 @@ pub(crate) struct Worker {
     /// The last file is being finished: nothing may follow it.
     closing: bool,
     retention: Retention,
+    manifest: Manifest,
+    /// When it last stated something.
+    stated: Instant,
     /// Segments whose file failed are tried again then.
     retry_at: Option<Instant>,
     /// Bytes in such segments.
@@ -60,9 +63,14 @@ struct Open {
 }
 
 impl Worker {
-    pub(crate) fn new(queue: Arc<Queue>, config: RecorderConfig, home: Home) -> Worker {
+    pub(crate) fn new(
+        queue: Arc<Queue>,
+        config: RecorderConfig,
+        home: Home,
+    ) -> Result<Worker, CaptureError> {
         let mut retention = Retention::new(&config.dir, config.max_dir_bytes);
-        let removed = retention.enforce(None);
+        let mut manifest = Manifest::open(&config.dir, &home.writer, config.signer.clone())?;
+        let removed = retention.enforce(None, &mut manifest);
         let mut worker = Worker {
             queue,
             writer_id: home.writer.as_str().into(),
@@ -74,12 +82,14 @@ impl Worker {
             last_ts_us: jiff::Timestamp::now().as_microsecond(),
             closing: false,
             retention,
+            manifest,
+            stated: Instant::now(),
             retry_at: None,
             stuck: 0,
             config,
         };
         worker.removed(removed);
-        worker
+        Ok(worker)
     }
 
     /// Runs until the queue closes; returns why the last file is unfinished, if it is.
@@ -161,7 +171,7 @@ impl Worker {
             row.seq = seq;
             if let Some(body) = &row.body {
                 row.body_len.get_or_insert(body.len() as i64);
-                row.body_sha256.get_or_insert_with(|| hex_sha256(body));
+                row.body_sha256.get_or_insert_with(|| hex(&sha256(body)).into());
             }
         }
         rows
@@ -251,8 +261,40 @@ impl Worker {
             return;
         };
         match rows.into_iter().try_for_each(|row| file.push(row)) {
-            Ok(()) => open.file = Some(file),
+            Ok(()) => {
+                let checkpoint = self.checkpoint(&file);
+                // `open` is still there: nothing above takes it
+                if let Some(open) = &mut self.open {
+                    open.file = Some(file);
+                }
+                checkpoint.into_iter().for_each(|what| self.state(what));
+            }
             Err(error) => self.complain(&error),
+        }
+    }
+
+    /// What there is to state between files, when it is time: only of rows that are in the journal.
+    fn checkpoint(&self, file: &FileWriter) -> Option<What> {
+        let due = self.stated.elapsed() >= self.config.checkpoint_every;
+        let journalled = self.config.journal != Journal::Off;
+        (due && journalled).then(|| {
+            let stats = self.queue.lock().stats.clone();
+            What::Checkpoint(Checkpoint {
+                first_seq: file.first_seq(),
+                last_seq: self.next_seq - 1,
+                rows_head: file.rows_head(),
+                enqueued: stats.enqueued,
+                written: stats.written,
+                dropped: stats.dropped,
+            })
+        })
+    }
+
+    /// An entry that is not about a file; it may come later where the disk refuses it now.
+    fn state(&mut self, what: What) {
+        self.stated = Instant::now();
+        if let Err(error) = self.manifest.append_or_keep(what) {
+            self.complain(&error);
         }
     }
 
@@ -261,11 +303,13 @@ impl Worker {
         let Some(Open { segment, file, rows, gaps, unsettled, .. }) = self.open.take() else {
             return;
         };
+        // a file is finished when the manifest says so: until then its segment is kept
         let finished = match file {
             Some(_) if rows + gaps == 0 => Ok(None),
-            Some(file) => file.finish(&self.config.dir).map(Some),
+            Some(file) => file.finish(&self.config.dir, &self.manifest).map(Some),
             None => Err(CaptureError::Encode { detail: "the file failed before".to_owned() }),
         };
+        let finished = finished.and_then(|file| self.stated(file, segment.is_some()));
         match finished {
             Ok(file) => {
                 segment.into_iter().for_each(Segment::remove);
@@ -284,6 +328,25 @@ impl Worker {
         self.queue.update(|state| state.stats.journal_bytes = 0);
     }
 
+    fn stated(
+        &mut self,
+        file: Option<FileEntry>,
+        journalled: bool,
+    ) -> Result<Option<PathBuf>, CaptureError> {
+        let Some(file) = file else { return Ok(None) };
+        self.stated = Instant::now();
+        let path = self.config.dir.join(&file.path);
+        if journalled {
+            self.manifest.append(What::File(file))?;
+        } else {
+            self.state(What::File(file));
+        }
+        if let Some(head) = self.manifest.head() {
+            tracing::info!(writer = head.writer, n = head.n, head = head.head, "capture file");
+        }
+        Ok(Some(path))
+    }
+
     fn appeared(&mut self, file: Option<PathBuf>, unsettled: u64) {
         let Some(file) = file else { return };
         let durable = self.next_seq - 1;
@@ -294,7 +357,7 @@ impl Worker {
         });
         // a note about a removal needs a file to stand in; while closing, the next recorder sees to it
         if !self.closing {
-            let removed = self.retention.added(&file);
+            let removed = self.retention.added(&file, &mut self.manifest);
             self.removed(removed);
         }
     }
@@ -323,7 +386,13 @@ impl Worker {
     fn retry(&mut self) {
         let mut done = Recovered::default();
         let live = self.open.as_ref().and_then(|open| open.segment.as_ref());
-        recover::writer(&self.home, &self.config, live.map(Segment::path), &mut done);
+        recover::writer(
+            &self.home,
+            &self.config,
+            live.map(Segment::path),
+            &mut self.manifest,
+            &mut done,
+        );
         if done.errors.is_empty() {
             (self.retry_at, self.stuck) = (None, 0);
         } else {
@@ -349,6 +418,11 @@ impl Worker {
         if self.retry_at.is_some() {
             self.retry();
         }
+        if self.retry_at.is_none()
+            && let Err(error) = self.manifest.end(false)
+        {
+            self.complain(&error);
+        }
         if self.retry_at.is_none() {
             self.home.remove();
             return None;
@@ -370,14 +444,4 @@ impl Open {
     fn vanished(&self) -> bool {
         self.segment.as_ref().is_some_and(Segment::vanished)
     }
-}
-
-fn hex_sha256(bytes: &[u8]) -> Str {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(64);
-    for byte in Sha256::digest(bytes) {
-        text.push(DIGITS[usize::from(byte >> 4)].into());
-        text.push(DIGITS[usize::from(byte & 15)].into());
-    }
-    text.into()
 }

@@ -1,6 +1,7 @@
 //! One Parquet file in the making: how columns are encoded, and how the file appears.
 
 use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use parquet::arrow::ArrowWriter;
@@ -10,12 +11,15 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use parquet::schema::types::ColumnPath;
+use sha2::{Digest, Sha256};
 
 use crate::batch::to_batch;
 use crate::config::RecorderConfig;
 use crate::disk::{self, FileName};
+use crate::manifest::{FileEntry, Manifest};
 use crate::record::Record;
 use crate::schema::arrow_schema;
+use crate::seal::{Sums, hex};
 use crate::{CaptureError, SCHEMA_VERSION};
 
 /// Rows are encoded in groups of this many, or this many bytes.
@@ -76,10 +80,11 @@ fn properties() -> WriterProperties {
 
 /// A file that nobody sees yet; dropped before [`FileWriter::finish`] succeeds, it is removed.
 pub(crate) struct FileWriter {
-    writer: ArrowWriter<File>,
+    writer: ArrowWriter<Hashed>,
     tmp: PathBuf,
     name: FileName,
     first_ts_us: i64,
+    sums: Sums,
     chunk: Vec<Record>,
     chunk_bytes: usize,
     group_rows: usize,
@@ -104,6 +109,7 @@ impl FileWriter {
             .with_properties(properties())
             .with_skip_arrow_metadata(true)
             .with_schema_root("wiregate".to_owned());
+        let file = Hashed { file, sha256: Sha256::new(), bytes: 0 };
         let writer = ArrowWriter::try_new_with_options(file, arrow_schema(), options)
             .map_err(|error| failed(&tmp, error))?;
         let name = FileName { writer: writer_id.to_owned(), first: first.seq, last: first.seq };
@@ -112,6 +118,7 @@ impl FileWriter {
             tmp,
             name,
             first_ts_us: first.ts_us,
+            sums: Sums::new(writer_id, first.seq),
             chunk: Vec::new(),
             chunk_bytes: 0,
             group_rows: 0,
@@ -124,6 +131,7 @@ impl FileWriter {
     /// Adds a row; encodes and writes when enough have gathered.
     pub(crate) fn push(&mut self, row: Record) -> Result<(), CaptureError> {
         self.name.last = row.seq;
+        self.sums.add(&row);
         let bytes = row.size();
         self.chunk_bytes += bytes;
         self.group_bytes += bytes;
@@ -148,28 +156,60 @@ impl FileWriter {
         self.writer.write(&batch).map_err(|error| failed(&self.tmp, error))
     }
 
-    /// Writes the footer, syncs, and moves the file to its partition below `dir`.
-    pub(crate) fn finish(mut self, dir: &Path) -> Result<PathBuf, CaptureError> {
-        let target = dir.join(disk::partition(self.first_ts_us)).join(self.name.to_string());
-        self.close()?;
-        disk::publish(&self.tmp, &target)?;
-        self.appeared = true;
-        Ok(target)
+    /// The number of its first row.
+    pub(crate) fn first_seq(&self) -> i64 {
+        self.name.first
     }
 
-    fn close(&mut self) -> Result<(), CaptureError> {
+    /// The chain's head over the rows so far.
+    pub(crate) fn rows_head(&self) -> String {
+        self.sums.head()
+    }
+
+    /// Writes the footer, syncs, and moves the file to its partition below `dir`. Gives what the manifest is to state.
+    pub(crate) fn finish(
+        mut self,
+        dir: &Path,
+        manifest: &Manifest,
+    ) -> Result<FileEntry, CaptureError> {
+        let path = disk::partition(self.first_ts_us).join(self.name.to_string());
+        self.close(manifest)?;
+        disk::publish(&self.tmp, &dir.join(&path))?;
+        self.appeared = true;
+        let Hashed { sha256, bytes, .. } = self.writer.inner();
+        Ok(FileEntry {
+            path: path.to_string_lossy().into_owned(),
+            first_seq: self.name.first,
+            last_seq: self.name.last,
+            rows: self.sums.rows,
+            gaps: self.sums.gaps,
+            dropped: self.sums.dropped,
+            bytes: *bytes,
+            sha256: hex(&sha256.clone().finalize()),
+            rows_head: self.sums.head(),
+            bodies_root: self.sums.bodies(),
+        })
+    }
+
+    fn close(&mut self, manifest: &Manifest) -> Result<(), CaptureError> {
         self.encode()?;
+        let key_id = manifest.key_id().map(|id| ("wiregate.key_id", id));
         for (key, value) in [
             ("wiregate.writer_version", env!("CARGO_PKG_VERSION").to_owned()),
             ("wiregate.schema_version", SCHEMA_VERSION.to_string()),
             ("wiregate.writer_id", self.name.writer.clone()),
             ("wiregate.first_seq", self.name.first.to_string()),
             ("wiregate.last_seq", self.name.last.to_string()),
-        ] {
+            ("wiregate.rows_head", self.sums.head()),
+            ("wiregate.previous_sha256", manifest.last_sha256().to_owned()),
+        ]
+        .into_iter()
+        .chain(key_id)
+        {
             self.writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
         }
         self.writer.finish().map_err(|error| failed(&self.tmp, error))?;
-        self.writer.inner().sync_all().map_err(CaptureError::io("sync", &self.tmp))
+        self.writer.inner().file.sync_all().map_err(CaptureError::io("sync", &self.tmp))
     }
 }
 
@@ -181,17 +221,37 @@ impl Drop for FileWriter {
     }
 }
 
+/// A file whose bytes are hashed as they are written.
+struct Hashed {
+    file: File,
+    sha256: Sha256,
+    bytes: u64,
+}
+
+impl Write for Hashed {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(buffer)?;
+        self.sha256.update(&buffer[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
 /// Keeps the system's error where there is one; Parquet's own messages carry no content of rows on writing.
 fn failed(path: &Path, error: ParquetError) -> CaptureError {
     let source = match error {
-        ParquetError::External(source) => match source.downcast::<std::io::Error>() {
+        ParquetError::External(source) => match source.downcast::<io::Error>() {
             Ok(source) => *source,
             Err(source) => {
                 return CaptureError::Encode { detail: source.to_string() };
             }
         },
         ParquetError::ArrowError(detail) => return CaptureError::Encode { detail },
-        other => std::io::Error::other(other.to_string()),
+        other => io::Error::other(other.to_string()),
     };
     CaptureError::Io { action: "write", path: path.to_owned(), source }
 }
@@ -206,7 +266,8 @@ mod tests {
     fn write(dir: &Path, rows: &[Record], config: &RecorderConfig) -> PathBuf {
         let mut file = FileWriter::create(dir, "w1", &rows[0], config).unwrap();
         rows.iter().for_each(|row| file.push(row.clone()).unwrap());
-        file.finish(dir).unwrap()
+        let manifest = Manifest::open(dir, "w1", None).unwrap();
+        dir.join(file.finish(dir, &manifest).unwrap().path)
     }
 
     #[test]
