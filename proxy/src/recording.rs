@@ -4,9 +4,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use capture::{Recorder, RecorderConfig};
+use capture::{Recorder, RecorderConfig, Signer};
 
-use crate::config;
+use crate::config::{self, Sign};
 use crate::serve::ServeError;
 use crate::snapshot::Snapshot;
 
@@ -19,7 +19,8 @@ pub fn open(snapshot: &Snapshot) -> Result<Option<(Recorder, PathBuf)>, ServeErr
     if !settings.enabled {
         return Ok(None);
     }
-    let dir = settings.folder(&|name| std::env::var(name).ok()).ok_or(ServeError::NoFolder)?;
+    let env = |name: &str| std::env::var(name).ok();
+    let dir = settings.folder(&env).ok_or(ServeError::NoFolder)?;
     let mut config = RecorderConfig::new(&dir);
     config.queue_rows = settings.queue_rows;
     config.queue_bytes = settings.queue_bytes.bytes();
@@ -36,6 +37,15 @@ pub fn open(snapshot: &Snapshot) -> Result<Option<(Recorder, PathBuf)>, ServeErr
         config::Journal::Off => capture::Journal::Off,
     };
     let failed = |source| ServeError::Capture { dir: dir.clone(), source };
+    config.signer = match (&settings.sign, settings.key_file(&env)) {
+        (Sign::Key(_), Some(file)) => Some(Signer::load(&file).map_err(failed)?.into()),
+        (_, Some(file)) => Some(Signer::load_or_create(&file).map_err(failed)?.into()),
+        (_, None) => None,
+    };
+    match &config.signer {
+        Some(signer) => tracing::info!(key = signer.id(), "the capture is signed"),
+        None => tracing::info!("the capture is not signed"),
+    }
     let recorder = Recorder::open(config).map_err(failed)?;
     recorder.store_ruleset(&snapshot.ruleset_digest, snapshot.rules.source()).map_err(failed)?;
     recorder.store_config(&snapshot.config_digest, snapshot.config_json()).map_err(failed)?;

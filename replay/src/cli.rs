@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::error::Error;
 use crate::output::Outcome;
-use crate::{catalogue, explain, import, judge, label, lint, reference, scan, show, test};
+use crate::{catalogue, explain, import, judge, label, lint, reference, scan, show, test, verify};
 
 /// Read captures of MCP traffic and try rules on them.
 ///
@@ -24,6 +24,7 @@ enum Verb {
     Judge(judge::Judge),
     Explain(Box<explain::Explain>),
     Label(label::LabelVerb),
+    Verify(verify::Verify),
     Test(Test),
     Lint(lint::Lint),
     Import(import::Import),
@@ -56,6 +57,7 @@ impl Cli {
             Verb::Judge(verb) => verb.run(),
             Verb::Explain(verb) => verb.run(),
             Verb::Label(verb) => verb.run(),
+            Verb::Verify(verb) => verb.run(),
             Verb::Test(Test { what: Tested::Rules(verb) }) => verb.run(),
             Verb::Lint(verb) => verb.run(),
             Verb::Import(verb) => verb.run(),

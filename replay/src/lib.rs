@@ -25,5 +25,6 @@ mod scan;
 mod select;
 mod show;
 mod test;
+mod verify;
 
 pub use error::Error;

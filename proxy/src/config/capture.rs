@@ -32,6 +32,9 @@ pub struct Capture {
     pub on_overflow: OnOverflow,
     /// When the journal is forced to disk.
     pub journal: Journal,
+    /// The key that signs what is stated of each file: `auto` (made at first below the user's state folder), `off`, or a
+    /// PKCS#8 file of an Ed25519 key.
+    pub sign: Sign,
 }
 
 /// How bodies are recorded.
@@ -79,11 +82,33 @@ impl Default for Capture {
             queue_bytes: Size::mib(64),
             on_overflow: OnOverflow::Drop,
             journal: Journal::Interval,
+            sign: Sign::Auto,
         }
     }
 }
 
+/// The key that signs the capture's manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Sign {
+    /// `capture-key` below the user's state folder; made there if it is not.
+    Auto,
+    /// Nothing is signed.
+    Off,
+    /// This file.
+    Key(PathBuf),
+}
+
 impl Capture {
+    /// The file of the key that signs; none where nothing is to be signed, or there is no state folder.
+    pub fn key_file(&self, env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
+        match &self.sign {
+            Sign::Auto => Some(state(env)?.join("capture-key")),
+            Sign::Off => None,
+            Sign::Key(path) => Some(path.clone()),
+        }
+    }
+
     /// The folder to record to: `dir` as written, else the one below the user's state folder,
     /// which `env` tells. `None` when it tells nothing.
     pub fn folder(&self, env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {

@@ -181,6 +181,17 @@ impl Home {
     }
 }
 
+/// Whether a writer is at work: its folder is locked.
+pub(crate) fn lives(dir: &Path, writer: &str) -> bool {
+    let lock = File::open(dir.join(JOURNAL).join(writer).join(LOCK));
+    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
+/// Whether a writer that is gone has left its folder for the next start.
+pub(crate) fn waits(dir: &Path, writer: &str) -> bool {
+    dir.join(JOURNAL).join(writer).is_dir() && !lives(dir, writer)
+}
+
 /// The first seq in a segment's name.
 pub(crate) fn segment_seq(path: &Path) -> Option<i64> {
     path.file_stem()?.to_str()?.parse().ok()

@@ -73,6 +73,7 @@ mod seal;
 mod sidecar;
 mod signer;
 mod ticket;
+mod verify;
 mod worker;
 mod writer;
 
@@ -89,3 +90,4 @@ pub use recorder::Recorder;
 pub use sidecar::{read_config, read_ruleset};
 pub use signer::{Signer, key_id};
 pub use ticket::Ticket;
+pub use verify::{Break, BreakKind, VerifyOptions, VerifyReport, verify};

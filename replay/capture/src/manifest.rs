@@ -341,7 +341,7 @@ impl Manifest {
 
 const ZERO: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// The hash that the first line's `prev` holds.
+/// What the first line's `prev` holds.
 pub(crate) fn zero() -> &'static str {
     ZERO
 }

@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
-use capture::{Reader, Record, Recorder, RecorderConfig};
+use capture::{Reader, Record, Recorder, RecorderConfig, VerifyOptions, verify};
 
 const SOON: Duration = Duration::from_secs(120);
 
@@ -111,6 +111,8 @@ fn twenty_kills_lose_nothing_acknowledged() {
     assert!(missing.is_empty(), "lost {missing:?} of {}", durable.len());
     let journals = std::fs::read_dir(dir.path().join("journal")).unwrap().count();
     assert_eq!(journals, 0, "nothing is left in the journals");
+    let report = verify(dir.path(), &VerifyOptions::default(), &mut |_, _| {}).unwrap();
+    assert!(report.holds(), "{report:?}");
 }
 
 #[test]
