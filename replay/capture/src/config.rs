@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::space::{FreeBytes, OnDiskFull, free_bytes};
 use crate::{CaptureError, Signer};
 
 /// What [`Recorder::try_record`](crate::Recorder::try_record) does when the queue is full.
@@ -49,6 +50,14 @@ pub struct RecorderConfig {
     pub rotate_every: Duration,
     /// Size of the whole folder at which its oldest files are removed: 10 GB. 0 means no limit.
     pub max_dir_bytes: u64,
+    /// Age at which files are removed, by the hour they are of: never. Zero means no limit.
+    pub max_age: Duration,
+    /// Bytes that stay free on the disk: 256 MB. 0 means none: what the disk refuses is then lost.
+    pub min_free_bytes: u64,
+    /// What to do when less is free: delete the oldest files.
+    pub on_disk_full: OnDiskFull,
+    /// Who says how much is free: the system.
+    pub free_bytes: FreeBytes,
     /// What to do when the queue is full: drop and count.
     pub on_overflow: OnOverflow,
     /// Longest wait under [`OnOverflow::Block`]: 1 s.
@@ -77,6 +86,10 @@ impl RecorderConfig {
             rotate_bytes: 256_000_000,
             rotate_every: Duration::from_secs(60),
             max_dir_bytes: 10_000_000_000,
+            max_age: Duration::ZERO,
+            min_free_bytes: 256_000_000,
+            on_disk_full: OnDiskFull::DeleteOldest,
+            free_bytes,
             on_overflow: OnOverflow::DropAndCount,
             block_for: Duration::from_secs(1),
             journal: Journal::Interval,

@@ -97,6 +97,12 @@ pub enum CaptureError {
         /// The limit.
         limit: u64,
     },
+    /// Less is left on the disk than is to stay free; caused by whoever fills it.
+    #[error("too little is left on the disk of {}", path.display())]
+    DiskFull {
+        /// The capture folder.
+        path: PathBuf,
+    },
     /// Files that could not be finished fill the journal up to the folder's limit; caused by the disk.
     #[error("journal holds {limit} bytes of unfinished files")]
     JournalFull {

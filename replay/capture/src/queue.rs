@@ -12,6 +12,18 @@ use crate::journal::MAX_ROW_BYTES;
 use crate::record::Record;
 use crate::ticket::Durability;
 
+/// Whether rows reach the disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Health {
+    /// They do.
+    #[default]
+    Ok,
+    /// They do, yet something is wrong, and says what: bodies are left out, or files wait in the journal.
+    Degraded(String),
+    /// They do not: rows are lost, and counted.
+    Failing(String),
+}
+
 /// What the recorder has done so far. Rows are the caller's; `gaps` counts rows the recorder added itself.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
@@ -40,6 +52,8 @@ pub struct Stats {
     pub errors: u64,
     /// The last of these, as text.
     pub last_error: Option<String>,
+    /// Whether rows reach the disk at this moment.
+    pub health: Health,
     /// Every row up to this `seq` is on the disk.
     pub durable_seq: i64,
 }
@@ -142,6 +156,13 @@ impl Queue {
             self.filled.notify_one();
         }
         Ok(number)
+    }
+
+    /// Whether a row of usual size would be taken and written now.
+    pub(crate) fn takes(&self) -> bool {
+        let state = self.lock();
+        let failing = matches!(state.stats.health, Health::Failing(_));
+        !failing && !state.closing && self.fits(&state, 64 << 10)
     }
 
     fn group_full(&self, state: &State) -> bool {

@@ -87,6 +87,12 @@ impl Recorder {
         self.handle.queue.lock().stats.clone()
     }
 
+    /// Whether a row would be taken and reach the disk, as far as is known: false while the queue is full, the disk
+    /// refuses rows, or the recorder is closed.
+    pub fn takes_rows(&self) -> bool {
+        self.handle.queue.takes()
+    }
+
     /// The capture folder.
     pub fn dir(&self) -> &Path {
         &self.handle.config.dir

@@ -12,11 +12,12 @@ use crate::config::{Journal, RecorderConfig};
 use crate::disk::Home;
 use crate::journal::Segment;
 use crate::manifest::{Checkpoint, FileEntry, Manifest, What};
-use crate::queue::{Queue, Wake};
+use crate::queue::{Health, Queue, Wake};
 use crate::record::{Record, SCHEMA_VERSION, Str};
 use crate::recover::{self, Recovered};
 use crate::retain::Retention;
 use crate::seal::{hex, sha256};
+use crate::space::{OnDiskFull, Space};
 use crate::writer::FileWriter;
 
 /// How long a file that could not be finished waits for its next try.
@@ -39,6 +40,7 @@ pub(crate) struct Worker {
     /// The last file is being finished: nothing may follow it.
     closing: bool,
     retention: Retention,
+    space: Space,
     manifest: Manifest,
     /// When it last stated something.
     stated: Instant,
@@ -68,7 +70,8 @@ impl Worker {
         config: RecorderConfig,
         home: Home,
     ) -> Result<Worker, CaptureError> {
-        let mut retention = Retention::new(&config.dir, config.max_dir_bytes);
+        let mut retention = Retention::new(&config.dir, config.max_dir_bytes, config.max_age);
+        let space = Space::new(&config.dir, config.min_free_bytes, config.free_bytes);
         let mut manifest = Manifest::open(&config.dir, &home.writer, config.signer.clone())?;
         let removed = retention.enforce(None, &mut manifest);
         let mut worker = Worker {
@@ -82,6 +85,7 @@ impl Worker {
             last_ts_us: jiff::Timestamp::now().as_microsecond(),
             closing: false,
             retention,
+            space,
             manifest,
             stated: Instant::now(),
             retry_at: None,
@@ -120,16 +124,54 @@ impl Worker {
         open.bytes >= self.config.rotate_bytes || open.since.elapsed() >= self.config.rotate_every
     }
 
+    /// What is done about a disk that runs full: `Err` where the group can't be taken.
+    fn make_room(&mut self, group: &mut [Record]) -> Result<(), CaptureError> {
+        if !self.space.is_short() {
+            return Ok(());
+        }
+        let full = || CaptureError::DiskFull { path: self.config.dir.clone() };
+        match self.config.on_disk_full {
+            OnDiskFull::Refuse => Err(full()),
+            OnDiskFull::MetadataOnly => {
+                group.iter_mut().for_each(withhold);
+                self.health(Health::Degraded("the disk is full: bodies are left out".into()));
+                Ok(())
+            }
+            OnDiskFull::DeleteOldest => {
+                let removed = self.retention.free(&mut self.space, &mut self.manifest);
+                self.removed(removed);
+                if self.space.look() {
+                    return Err(CaptureError::DiskFull { path: self.config.dir.clone() });
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn health(&self, health: Health) {
+        let changed = self.queue.lock().stats.health != health;
+        if changed {
+            match &health {
+                Health::Ok => tracing::info!("rows reach the capture again"),
+                Health::Degraded(why) => tracing::warn!(why, "capture is degraded"),
+                Health::Failing(why) => tracing::error!(why, "rows are lost to the capture"),
+            }
+            self.queue.update(|state| state.stats.health = health);
+        }
+    }
+
     /// One group: numbered, journalled, acknowledged, and on into the file.
     fn commit(&mut self, group: &mut Vec<Record>, bytes: u64) {
         let offered = group.len() as u64;
+        let room = self.make_room(group);
         let untold = self.lost + group.iter().map(|row| row.dropped_before as u64).sum::<u64>();
         let notes = self.notes.clone();
         let rows = self.prepare(group);
         let gaps = rows.len() as u64 - offered;
-        if let Err(error) = self.store(&rows) {
+        if let Err(error) = room.and_then(|()| self.store(&rows)) {
             let reason = error.to_string();
             self.complain(&error);
+            self.health(Health::Failing(reason.clone()));
             // first the file in progress, so that tickets settle in order
             self.rotate();
             self.lost += untold + offered;
@@ -139,6 +181,7 @@ impl Worker {
             });
             return;
         }
+        self.recovered_health();
         self.next_seq += rows.len() as i64;
         let durable = self.next_seq - 1;
         let journalled = self.config.journal != Journal::Off;
@@ -152,6 +195,19 @@ impl Worker {
             }
         });
         self.fill(rows, offered, gaps, size.unwrap_or(bytes));
+    }
+
+    /// Rows were written: what is left to say is that bodies are missing, or that files wait.
+    fn recovered_health(&mut self) {
+        let withheld =
+            self.config.on_disk_full == OnDiskFull::MetadataOnly && self.space.is_short();
+        if withheld {
+            return;
+        }
+        self.health(match self.retry_at {
+            None => Health::Ok,
+            Some(_) => Health::Degraded("finished files wait in the journal".into()),
+        });
     }
 
     /// Fills in what only the writer knows, and puts gap rows where rows are missing.
@@ -349,6 +405,7 @@ impl Worker {
 
     fn appeared(&mut self, file: Option<PathBuf>, unsettled: u64) {
         let Some(file) = file else { return };
+        self.space.forget();
         let durable = self.next_seq - 1;
         self.queue.update(|state| {
             state.stats.files += 1;
@@ -443,5 +500,15 @@ impl Worker {
 impl Open {
     fn vanished(&self) -> bool {
         self.segment.as_ref().is_some_and(Segment::vanished)
+    }
+}
+
+/// Leaves the body out of a row, where there is no room for it.
+fn withhold(row: &mut Record) {
+    if let Some(body) = row.body.take() {
+        row.body_len.get_or_insert(body.len() as i64);
+        row.redaction_state = Some("withheld".into());
+        row.redactions = None;
+        row.scan_context = None;
     }
 }
