@@ -48,7 +48,7 @@ fn pipeline(c: &mut Criterion) {
             snapshot.ways.insert(spec.name.clone(), server);
             let snapshot = Arc::new(snapshot);
             let metrics = Arc::new(Metrics::new());
-            let audit = Audit::new(recorder.clone(), snapshot.config.capture.on_overflow);
+            let audit = Audit::new(recorder.clone(), &snapshot.config.capture);
             let pipeline = Arc::new(Pipeline::new(Arc::clone(&snapshot), audit, metrics));
             let cx = Arc::new(Context {
                 snapshot,
@@ -62,6 +62,7 @@ fn pipeline(c: &mut Criterion) {
                 negotiated: OnceLock::new(),
                 front: OnceLock::new(),
                 owned: false,
+                rows: proxy::audit::Rows::default(),
             });
             let name = if recording { "inspect and record" } else { "inspect" };
             group.throughput(Throughput::Bytes((call.len() + sample.raw.len()) as u64));

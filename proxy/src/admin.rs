@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use capture::Recorder;
+use capture::{Health, Recorder};
 use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -22,10 +22,11 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, Notify, Semaphore};
 
+use crate::config::{AuditMode, OnOverflow};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{self, Metrics};
 
@@ -83,13 +84,27 @@ impl AdminState {
         self.ready.store(ready, Ordering::Release);
     }
 
-    /// `ok`, `degraded` once rows were lost or the disk failed, `off` without a recorder.
-    fn capture(&self) -> &'static str {
-        match self.recorder.as_ref().map(Recorder::stats) {
-            None => "off",
-            Some(stats) if stats.dropped > 0 || stats.last_error.is_some() => "degraded",
-            Some(_) => "ok",
-        }
+    /// `ok`, `failing` while rows are lost, `degraded` once some were or something else is wrong, `off` without a
+    /// recorder; and what there is to say about it.
+    fn capture(&self) -> (&'static str, Value) {
+        let Some(stats) = self.recorder.as_ref().map(Recorder::stats) else {
+            return ("off", Value::Null);
+        };
+        let (state, why) = match &stats.health {
+            Health::Failing(why) => ("failing", Some(why.clone())),
+            Health::Degraded(why) => ("degraded", Some(why.clone())),
+            Health::Ok if stats.dropped > 0 || stats.last_error.is_some() => ("degraded", None),
+            Health::Ok => ("ok", None),
+        };
+        let detail = json!({
+            "why": why,
+            "enqueued": stats.enqueued,
+            "written": stats.written,
+            "dropped": stats.dropped,
+            "in_queue": stats.in_queue,
+            "errors": stats.errors,
+        });
+        (state, detail)
     }
 }
 
@@ -198,21 +213,29 @@ impl Admin {
 
     /// 200 for as long as the process answers at all.
     fn health(&self) -> Response<Full<Bytes>> {
+        let (capture, recorder) = self.state.capture();
         let body = json!({
             "status": "ok",
             "version": env!("CARGO_PKG_VERSION"),
-            "capture": self.state.capture(),
+            "capture": capture,
+            "recorder": recorder,
         });
         typed(StatusCode::OK, "application/json", body.to_string())
     }
 
-    /// 503 before the start and while draining. A recorder in trouble does not stop traffic, so
-    /// it does not make a gateway unready unless traffic waits for it.
+    /// 503 before the start and while draining, and while rows are lost where traffic does not pass without them.
+    /// Otherwise a recorder in trouble does not stop traffic, so it does not make a gateway unready.
     fn readiness(&self) -> Response<Full<Bytes>> {
-        let capture = self.state.capture();
+        let (capture, _) = self.state.capture();
         let snapshot = self.state.snapshot.load();
-        let waits = snapshot.config.capture.on_overflow == crate::config::OnOverflow::Block;
-        let ready = self.state.ready.load(Ordering::Acquire) && !(waits && capture == "degraded");
+        let settings = &snapshot.config.capture;
+        let stopped = match settings.on_overflow {
+            _ if settings.audit == AuditMode::Required => capture == "failing",
+            OnOverflow::Block => capture == "degraded" || capture == "failing",
+            OnOverflow::Refuse => capture == "failing",
+            OnOverflow::Drop => false,
+        };
+        let ready = self.state.ready.load(Ordering::Acquire) && !stopped;
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let rules = &snapshot.rules;
         let body = json!({

@@ -3,6 +3,8 @@
 //! Legs are what crossed that wire. What a client sent or got has one row with `leg = client`; a
 //! row with `leg = upstream` stands beside it, or alone, only where the server's side differs.
 
+mod secured;
+
 use std::collections::HashMap;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -12,12 +14,15 @@ use capture::{Record, Recorder, Str};
 use inspect::Direction;
 use inspect::message::Kind;
 
-use crate::config::{Bodies, OnOverflow};
+use crate::config::{self, Bodies, OnOverflow};
 use crate::envelope::{Context, clipped};
 use crate::policy::inspect::Seen;
 use crate::session::{Exchange, Sessions};
 use tokio::runtime::RuntimeFlavor;
 use tokio::task::block_in_place;
+
+pub use secured::Rows;
+pub(crate) use secured::secure;
 
 /// Hands rows to the recorder, when there is one. Never waits for a disk.
 #[derive(Debug)]
@@ -25,6 +30,10 @@ pub struct Audit {
     recorder: Option<Recorder>,
     /// Whether a full queue holds up traffic (`on_overflow: block`), and so a thread of the runtime.
     may_wait: bool,
+    /// Whether requests are refused while the recorder takes no rows.
+    refuses: bool,
+    /// How long a message waits for its rows, where it may not pass without them.
+    required: Option<Duration>,
     epoch: Instant,
 }
 
@@ -59,9 +68,15 @@ pub struct Kept {
 
 impl Audit {
     /// Rows go to `recorder`; without one, nowhere.
-    pub fn new(recorder: Option<Recorder>, on_overflow: OnOverflow) -> Audit {
-        let may_wait = on_overflow == OnOverflow::Block;
-        Audit { recorder, may_wait, epoch: Instant::now() }
+    pub fn new(recorder: Option<Recorder>, settings: &config::Capture) -> Audit {
+        let required = secured::deadline(settings).filter(|_| recorder.is_some());
+        Audit {
+            recorder,
+            may_wait: settings.on_overflow == OnOverflow::Block,
+            refuses: settings.on_overflow == OnOverflow::Refuse || required.is_some(),
+            required,
+            epoch: Instant::now(),
+        }
     }
 
     /// The recorder, for its counts and to close it.
@@ -98,7 +113,7 @@ impl Audit {
         row.deny_reason = denied.map(word);
         put(&mut row, kept.clone());
         time(&mut row, seen.envelope.direction, timing);
-        self.hand_over(row);
+        self.hand_over(cx, row);
         Some(kept)
     }
 
@@ -134,7 +149,7 @@ impl Audit {
                 _ => raw,
             },
         );
-        self.hand_over(row);
+        self.hand_over(cx, row);
     }
 
     /// Records an answer the gateway made itself. It holds nothing of the message it answers.
@@ -175,7 +190,7 @@ impl Audit {
             },
         );
         time(&mut row, direction, timing);
-        self.hand_over(row);
+        self.hand_over(cx, row);
     }
 
     /// Records bytes that are no message. What can't be read can't be redacted: unless bodies are
@@ -204,7 +219,7 @@ impl Audit {
                 redactions: None,
             },
         );
-        self.hand_over(row);
+        self.hand_over(cx, row);
     }
 
     /// Records what happened on a connection without a message: a refusal before the body, a
@@ -217,7 +232,7 @@ impl Audit {
         row.kind = Some(word("transport"));
         row.http_status = Some(i32::from(status));
         row.deny_reason = reason.map(word);
-        self.hand_over(row);
+        self.hand_over(cx, row);
     }
 
     /// Records that a client left before its answer came.
@@ -232,7 +247,7 @@ impl Audit {
         row.method = Some(exchange.method.clone());
         row.name.clone_from(&exchange.name);
         row.deny_reason = Some(word("client_gone"));
-        self.hand_over(row);
+        self.hand_over(cx, row);
     }
 
     fn row(&self, cx: &Context, leg: Leg, direction: Direction) -> Record {
@@ -285,11 +300,16 @@ impl Audit {
         }
     }
 
-    fn hand_over(&self, row: Record) {
+    fn hand_over(&self, cx: &Context, row: Record) {
         let Some(recorder) = &self.recorder else { return };
         let runtime = tokio::runtime::Handle::try_current().map(|runtime| runtime.runtime_flavor());
         // A full queue gives the row back; the recorder has counted it and leaves a gap row.
-        let offer = || drop(recorder.try_record(row));
+        let offer = || {
+            let ticket = recorder.try_record(row).ok();
+            if self.required.is_some() {
+                cx.rows.push(ticket);
+            }
+        };
         match (self.may_wait, runtime) {
             (true, Ok(RuntimeFlavor::MultiThread)) => block_in_place(offer),
             _ => offer(),

@@ -33,7 +33,7 @@ mod units;
 pub use inspect::Preset;
 
 pub use bridge::Bridge;
-pub use capture::{Bodies, Capture, Journal, OnOverflow, Sign};
+pub use capture::{AuditMode, Bodies, Capture, Journal, OnDiskFull, OnOverflow, Sign};
 pub use catalog::{
     Catalog, Composite, OnCollision, OnFailure, OnStepError, Prefix, Step, Virtual, When,
 };

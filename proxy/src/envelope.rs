@@ -11,6 +11,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use inspect::Direction;
 use inspect::message::{Id, Kind, Message, Scalar};
 
+use crate::audit::Rows;
 use crate::era;
 use crate::session::Front;
 use crate::snapshot::{ServerSpec, Snapshot};
@@ -242,6 +243,8 @@ pub struct Context {
     /// Whether the gateway itself answered the client's `initialize`, in the name of many servers:
     /// sessions with each of them are then the gateway's own.
     pub owned: bool,
+    /// The tickets of its rows, where it may not pass without them.
+    pub rows: Rows,
 }
 
 impl Context {

@@ -10,7 +10,7 @@ use futures::future::join_all;
 use inspect::message::{Kind, split_batch};
 use inspect::{Action, Direction};
 
-use crate::audit::{Audit, Leg, Timing};
+use crate::audit::{self, Audit, Leg, Timing};
 use crate::batch::join_replies;
 use crate::catalog::{self, Catalog};
 use crate::config::Config;
@@ -92,6 +92,11 @@ impl Pipeline {
 
     /// Takes what a client sent, one message or a batch, and gives what goes back.
     pub async fn handle(self: Arc<Self>, cx: Arc<Context>, frame: Bytes) -> Reply {
+        let reply = Arc::clone(&self).handle_unsecured(Arc::clone(&cx), frame).await;
+        audit::secure(self, cx, reply).await
+    }
+
+    async fn handle_unsecured(self: Arc<Self>, cx: Arc<Context>, frame: Bytes) -> Reply {
         // many: what is for several servers comes back here, once for each
         if let Some(face) = cx.snapshot.faces.get(&cx.server.name).cloned() {
             return catalog::handle(self, cx, face, frame).await;
@@ -134,9 +139,11 @@ impl Pipeline {
         // vetting: a server that nobody approved is as good as none
         // era: headers and body are of one revision and agree
         // access: who may call what (roles) has its place here
+        // record: where traffic without a record is refused, a recorder that takes none refuses it
         // inspect: what was not seen whole is refused; what the rules found is acted upon below
         let checked = vetting::check(&cx.server)
             .and_then(|()| check_era(&cx, head, in_batch))
+            .and_then(|()| if head.is_request() { self.audit.admits() } else { Ok(()) })
             .and_then(|()| look::decided(&cx.snapshot, &seen))
             .and_then(|()| self.check_params(&cx, &seen));
         if let Err(denied) = checked {
@@ -179,6 +186,12 @@ impl Pipeline {
         let kept = self.audit.received(&cx, &self.sessions, &seen, Leg::Client, timing, None);
         if seen.verdict.action == Action::Redact {
             self.audit.sent(&cx, &self.sessions, &seen, Leg::Upstream, &outgoing.raw, kept);
+        }
+        if let Err(denied) = self.audit.secured(&cx).await {
+            return match head.is_request() {
+                true => self.fail(&cx, seen.exchange.as_deref(), &denied),
+                false => self.unasked(&cx, &denied),
+            };
         }
         let sent = Instant::now();
         let waits = head.is_request() && self.upstream(&cx).answers();
@@ -223,7 +236,9 @@ impl Pipeline {
                 cx.snapshot.ways.bind(&cx.server.name, &mut reply);
                 let status = reply.status.map_or(200, |s| relay::client_status(s).as_u16());
                 self.audit.transport(&cx, status, None);
-                relay::reply(self, cx, None, false, reply, Instant::now())
+                let (pipeline, cx) = (Arc::clone(&self), Arc::clone(&cx));
+                let reply = relay::reply(self, Arc::clone(&cx), None, false, reply, Instant::now());
+                audit::secure(pipeline, cx, reply).await
             }
             Err(error) => {
                 tracing::warn!(server = %cx.server.name, %error, "upstream stream failed");

@@ -28,8 +28,16 @@ pub fn open(snapshot: &Snapshot) -> Result<Option<(Recorder, PathBuf)>, ServeErr
     config.rotate_bytes = settings.rotate_bytes.bytes() as u64;
     config.rotate_every = settings.rotate_every.get();
     config.on_overflow = match settings.on_overflow {
-        config::OnOverflow::Drop => capture::OnOverflow::DropAndCount,
+        // refusing is the pipeline's business: what still comes is dropped and counted
+        config::OnOverflow::Drop | config::OnOverflow::Refuse => capture::OnOverflow::DropAndCount,
         config::OnOverflow::Block => capture::OnOverflow::Block,
+    };
+    config.min_free_bytes = settings.min_free.bytes() as u64;
+    config.max_age = settings.max_age.get();
+    config.on_disk_full = match settings.on_disk_full {
+        config::OnDiskFull::DeleteOldest => capture::OnDiskFull::DeleteOldest,
+        config::OnDiskFull::MetadataOnly => capture::OnDiskFull::MetadataOnly,
+        config::OnDiskFull::Refuse => capture::OnDiskFull::Refuse,
     };
     config.journal = match settings.journal {
         config::Journal::Interval => capture::Journal::Interval,

@@ -208,7 +208,7 @@ impl Gateway {
         let timeouts = config.timeouts.clone();
         let neighbours = Neighbours::These(snapshot.servers.keys().cloned().collect());
         let pins = open_pins(&snapshot, neighbours, &metrics)?;
-        let audit = Audit::new(recorder, snapshot.config.capture.on_overflow);
+        let audit = Audit::new(recorder, &snapshot.config.capture);
         let pipeline = Pipeline::new(Arc::clone(&snapshot), audit, metrics);
         let pipeline = Arc::new(pipeline.with_pins(pins));
         let stop = CancellationToken::new();

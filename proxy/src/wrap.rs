@@ -48,7 +48,7 @@ pub async fn reach(config: Config) -> Result<i32, ServeError> {
     let snapshot = Arc::new(snapshot);
     let config = &snapshot.config;
     let recorder = capture.map(|(recorder, _)| recorder);
-    let audit = Audit::new(recorder, config.capture.on_overflow);
+    let audit = Audit::new(recorder, &config.capture);
     let pins = open_pins(&snapshot, Neighbours::All, &metrics)?;
     let pipeline = Pipeline::new(Arc::clone(&snapshot), audit, metrics);
     let pipeline = Arc::new(pipeline.with_pins(pins));
@@ -100,8 +100,7 @@ pub async fn run(options: WrapOptions) -> Result<i32, ServeError> {
     let server = Arc::new(StdioUpstream::new(input, output, limits.stdio_line.bytes(), write));
     snapshot.ways.insert(spec.name.clone(), Arc::clone(&server) as Arc<dyn Upstream>);
     let snapshot = Arc::new(snapshot);
-    let audit =
-        Audit::new(capture.map(|(recorder, _)| recorder), snapshot.config.capture.on_overflow);
+    let audit = Audit::new(capture.map(|(recorder, _)| recorder), &snapshot.config.capture);
     let metrics = Arc::new(Metrics::new());
     // Each server that a client wraps has a gateway of its own; what they share is the store.
     let pins = open_pins(&snapshot, Neighbours::All, &metrics)?;
@@ -169,5 +168,6 @@ fn context(run: &str, snapshot: Arc<Snapshot>, server: Arc<ServerSpec>) -> Conte
         negotiated: OnceLock::new(),
         front: OnceLock::new(),
         owned: false,
+        rows: crate::audit::Rows::default(),
     }
 }

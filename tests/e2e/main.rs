@@ -19,6 +19,7 @@ mod packs;
 mod pins;
 mod processes;
 mod readings;
+mod recording;
 mod registry;
 mod relay;
 mod replay;

@@ -30,6 +30,16 @@ pub struct Capture {
     pub queue_bytes: Size,
     /// What happens when the queue is full.
     pub on_overflow: OnOverflow,
+    /// Bytes that stay free on the disk; 0 means none.
+    pub min_free: Size,
+    /// What happens when less is free.
+    pub on_disk_full: OnDiskFull,
+    /// Files older than this go, by the hour they are of; 0 means never.
+    pub max_age: Period,
+    /// Whether a message may pass that is not recorded.
+    pub audit: AuditMode,
+    /// How long a message waits for its record where one is required.
+    pub audit_timeout: Period,
     /// When the journal is forced to disk.
     pub journal: Journal,
     /// The key that signs what is stated of each file: `auto` (made at first below the user's state folder), `off`, or a
@@ -55,6 +65,30 @@ pub enum OnOverflow {
     Drop,
     /// Traffic waits for the disk.
     Block,
+    /// As `drop`, and new requests are answered 503 for as long as rows can't be taken or written.
+    Refuse,
+}
+
+/// What happens when the disk runs full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDiskFull {
+    /// The capture's oldest files go; where none is left, rows are dropped and counted.
+    DeleteOldest,
+    /// Rows are kept, bodies are not.
+    MetadataOnly,
+    /// Rows are dropped and counted.
+    Refuse,
+}
+
+/// Whether a message may pass that is not recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AuditMode {
+    /// It may: what is lost is counted.
+    BestEffort,
+    /// It may not: a request goes on, and an answer back, once their rows are on the disk; else 503.
+    Required,
 }
 
 /// When the capture's journal is forced to disk.
@@ -81,6 +115,11 @@ impl Default for Capture {
             queue_rows: 8192,
             queue_bytes: Size::mib(64),
             on_overflow: OnOverflow::Drop,
+            min_free: Size::new(256_000_000),
+            on_disk_full: OnDiskFull::DeleteOldest,
+            max_age: Period::secs(0),
+            audit: AuditMode::BestEffort,
+            audit_timeout: Period::secs(5),
             journal: Journal::Interval,
             sign: Sign::Auto,
         }

@@ -212,6 +212,7 @@ impl Conversation {
             negotiated: OnceLock::new(),
             front: learned.front.clone().map_or_else(OnceLock::new, OnceLock::from),
             owned: false,
+            rows: crate::audit::Rows::default(),
         }))
     }
 

@@ -324,6 +324,7 @@ fn context(
         negotiated: std::sync::OnceLock::new(),
         front: std::sync::OnceLock::new(),
         owned: false,
+        rows: crate::audit::Rows::default(),
     }
 }
 

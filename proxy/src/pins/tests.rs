@@ -143,6 +143,7 @@ fn context(server: &str, change: impl FnOnce(&mut Config)) -> Context {
         negotiated: OnceLock::new(),
         front: OnceLock::new(),
         owned: false,
+        rows: crate::audit::Rows::default(),
     }
 }
 

@@ -50,6 +50,8 @@ pub const NOT_FOUND: i32 = 1008;
 /// The message could not be inspected.
 pub const UNDECIDED: i32 = 1009;
 
+/// The message can't be recorded, and may not pass without a record.
+pub const UNRECORDED: i32 = 1011;
 /// What is asked for is not approved.
 pub const UNAPPROVED: i32 = 1010;
 /// The session is over, or is not the client's.
@@ -113,6 +115,12 @@ impl Denied {
     /// What a message gets that could not be inspected in full.
     pub fn undecided(why: &str) -> Denied {
         Denied::new(StatusCode::OK, UNDECIDED, "undecided", format!("policy inspect: {why}"))
+    }
+
+    /// What a message gets that may not pass without a record.
+    pub fn unrecorded(why: &str) -> Denied {
+        let message = format!("policy audit: {why}");
+        Denied::new(StatusCode::SERVICE_UNAVAILABLE, UNRECORDED, "unrecorded", message)
     }
 
     /// What a request gets that uses what is not as it was approved.

@@ -213,6 +213,7 @@ impl Asker<'_> {
             negotiated: OnceLock::new(),
             front: OnceLock::new(),
             owned: false,
+            rows: crate::audit::Rows::default(),
         }
     }
 }

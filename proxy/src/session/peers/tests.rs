@@ -45,6 +45,7 @@ fn request(snapshot: &Arc<Snapshot>) -> Context {
         negotiated: OnceLock::new(),
         front: OnceLock::new(),
         owned: false,
+        rows: crate::audit::Rows::default(),
     }
 }
 
