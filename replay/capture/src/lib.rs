@@ -52,6 +52,7 @@
 mod batch;
 mod cells;
 mod config;
+mod derive;
 mod disk;
 mod error;
 mod journal;
@@ -80,6 +81,7 @@ mod writer;
 
 pub use batch::{from_batch, to_batch};
 pub use config::{Journal, OnOverflow, RecorderConfig};
+pub use derive::{Derived, DerivedSums};
 pub use error::CaptureError;
 pub use labels::{Label, Labels, Said};
 pub use manifest::Head;
