@@ -11,6 +11,7 @@
 
 mod catalogue;
 pub mod cli;
+mod derived;
 mod error;
 mod explain;
 mod import;
@@ -24,6 +25,7 @@ mod rulefiles;
 mod scan;
 mod select;
 mod show;
+mod slice;
 mod test;
 mod verify;
 
