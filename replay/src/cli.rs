@@ -5,7 +5,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::error::Error;
 use crate::output::Outcome;
 use crate::{
-    catalogue, explain, import, judge, label, lint, reference, scan, show, slice, test, verify,
+    catalogue, explain, import, judge, label, lint, redact, reference, scan, show, slice, test,
+    verify,
 };
 
 /// Read captures of MCP traffic and try rules on them.
@@ -23,6 +24,7 @@ pub struct Cli {
 enum Verb {
     Show(Box<show::Show>),
     Slice(Box<slice::Slice>),
+    Redact(Box<redact::Redact>),
     Scan(Box<scan::Scan>),
     Judge(judge::Judge),
     Explain(Box<explain::Explain>),
@@ -57,6 +59,7 @@ impl Cli {
         match self.verb {
             Verb::Show(verb) => verb.run(),
             Verb::Slice(verb) => verb.run(),
+            Verb::Redact(verb) => verb.run(),
             Verb::Scan(verb) => verb.run(),
             Verb::Judge(verb) => verb.run(),
             Verb::Explain(verb) => verb.run(),

@@ -19,6 +19,7 @@ mod judge;
 mod label;
 mod lint;
 pub mod output;
+mod redact;
 mod reference;
 mod report;
 mod rulefiles;
