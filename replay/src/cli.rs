@@ -5,8 +5,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::error::Error;
 use crate::output::Outcome;
 use crate::{
-    catalogue, explain, import, judge, label, lint, redact, reference, scan, show, slice, test,
-    verify,
+    catalogue, compact, explain, import, judge, label, lint, redact, reference, scan, show, slice,
+    test, verify,
 };
 
 /// Read captures of MCP traffic and try rules on them.
@@ -25,6 +25,7 @@ enum Verb {
     Show(Box<show::Show>),
     Slice(Box<slice::Slice>),
     Redact(Box<redact::Redact>),
+    Compact(compact::Compact),
     Scan(Box<scan::Scan>),
     Judge(judge::Judge),
     Explain(Box<explain::Explain>),
@@ -60,6 +61,7 @@ impl Cli {
             Verb::Show(verb) => verb.run(),
             Verb::Slice(verb) => verb.run(),
             Verb::Redact(verb) => verb.run(),
+            Verb::Compact(verb) => verb.run(),
             Verb::Scan(verb) => verb.run(),
             Verb::Judge(verb) => verb.run(),
             Verb::Explain(verb) => verb.run(),

@@ -11,6 +11,7 @@
 
 mod catalogue;
 pub mod cli;
+mod compact;
 mod derived;
 mod error;
 mod explain;

@@ -114,10 +114,11 @@ pub(crate) fn put(
     partition: Option<&Path>,
     row: Record,
 ) -> Result<(), Error> {
-    Ok(match partition {
+    match partition {
         Some(partition) => derived.push_to(partition, row)?,
         None => derived.push(row)?,
-    })
+    }
+    Ok(())
 }
 
 /// Rows, exchanges and sessions by keyed hashes, which a capture's author cannot make collide.

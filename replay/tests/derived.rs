@@ -185,3 +185,32 @@ fn names_are_masked_alike_within_a_capture() {
     }
     assert_eq!(run(&["redact", &from, "--out", &to, "--mask", "body=drop"]).0, 2);
 }
+
+#[test]
+fn compaction_keeps_every_row_in_fewer_files_sorted() {
+    let (source, root) = (capture(Bodies::Raw), tempfile::tempdir().unwrap());
+    // a second writer beside the first
+    let set = compile(&[RULES]);
+    record(
+        source.path(),
+        &set,
+        &Policy::default(),
+        rows(&set, &Policy::default(), Bodies::Redacted),
+    );
+    let (from, to) = names(&source, &root);
+    let (code, summary) = run(&["compact", &from, "--out", &to]);
+    assert_eq!(code, 0, "{summary}");
+    verified(Path::new(&to));
+    assert_eq!(summary["before"]["rows"], summary["after"]["rows"]);
+    let files = |of: &str| summary[of]["files"].as_u64().unwrap();
+    assert!(files("after") < files("before"), "{summary}");
+    let (mut before, after) = (read(source.path()), read(Path::new(&to)));
+    let key = |row: &Record| (row.session_id.clone(), row.ts_us, row.writer_id.clone(), row.seq);
+    before.sort_by_key(key);
+    assert_eq!(before, after);
+    // once more changes nothing
+    let again = root.path().join("again");
+    run(&["compact", &to, "--out", again.to_str().unwrap(), "--memory", "1"]);
+    assert_eq!(read(&again), after);
+    verified(&again);
+}

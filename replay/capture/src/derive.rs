@@ -13,12 +13,17 @@ use crate::manifest::{self, Manifest, What};
 use crate::record::{Record, SCHEMA_VERSION, Str};
 use crate::seal::{hex, sha256};
 use crate::sidecar::{self, CONFIG, RULESET};
+use crate::sort::Sorter;
 use crate::writer::FileWriter;
 use crate::{CaptureError, Label, Labels, Signer, disk, labels};
 
 const LOCK: &str = "lock";
+/// The folder of the sorter's runs, gone at the end.
+const SORT: &str = "sort";
 /// Rule sets and configurations that one capture may name.
 const MAX_SIDECARS: usize = 100_000;
+/// Rows of a row group where sessions lie together.
+const SORTED_GROUP_ROWS: usize = 65_536;
 /// A file is finished at this size.
 const FILE_BYTES: usize = 256_000_000;
 
@@ -49,6 +54,9 @@ pub struct Derived {
     source_labels: Vec<Labels>,
     manifest: Manifest,
     config: RecorderConfig,
+    /// Rows of one partition that wait to be sorted.
+    sorter: Option<(PathBuf, Sorter)>,
+    sort_bytes: Option<usize>,
     open: Option<(PathBuf, FileWriter)>,
     parts: u64,
     sums: DerivedSums,
@@ -109,6 +117,8 @@ impl Derived {
             sources: sources.iter().map(|source| (*source).to_owned()).collect(),
             source_labels,
             manifest,
+            sorter: None,
+            sort_bytes: None,
             open: None,
             parts: 0,
             sums: DerivedSums::default(),
@@ -119,6 +129,15 @@ impl Derived {
         })
     }
 
+    /// From now on rows are sorted within their partition, by session, time, writer and number, with about `bytes` of them
+    /// in memory at a time and the others on the disk. Partitions must come one after another.
+    #[must_use]
+    pub fn sorted(mut self, bytes: usize) -> Derived {
+        self.sort_bytes = Some(bytes);
+        self.config.row_group_rows = SORTED_GROUP_ROWS;
+        self
+    }
+
     /// Adds a row, to the partition of its hour; never to an earlier one than that of the row before, so that rows are
     /// read back in the order they came.
     ///
@@ -126,8 +145,9 @@ impl Derived {
     /// The disk's; the capture can't be finished then.
     pub fn push(&mut self, row: Record) -> Result<(), CaptureError> {
         let own = disk::partition(row.ts_us);
-        let partition = match &self.open {
-            Some((open, _)) if *open > own => open.clone(),
+        let waiting = self.sorter.as_ref().map(|(at, _)| at);
+        let partition = match waiting.or(self.open.as_ref().map(|(at, _)| at)) {
+            Some(open) if *open > own => open.clone(),
             _ => own,
         };
         self.push_to(&partition, row)
@@ -137,7 +157,24 @@ impl Derived {
     ///
     /// # Errors
     /// As [`Derived::push`].
-    pub fn push_to(&mut self, partition: &Path, mut row: Record) -> Result<(), CaptureError> {
+    pub fn push_to(&mut self, partition: &Path, row: Record) -> Result<(), CaptureError> {
+        let Some(bytes) = self.sort_bytes else { return self.write(partition, row) };
+        if self.sorter.as_ref().is_some_and(|(at, _)| at != partition) {
+            self.drain()?;
+        }
+        let sort = self.staging.join(SORT);
+        let (_, sorter) =
+            self.sorter.get_or_insert_with(|| (partition.to_owned(), Sorter::new(sort, bytes)));
+        sorter.push(row)
+    }
+
+    /// Writes the rows that wait to be sorted.
+    fn drain(&mut self) -> Result<(), CaptureError> {
+        let Some((partition, mut sorter)) = self.sorter.take() else { return Ok(()) };
+        sorter.drain(|row| self.write(&partition, row))
+    }
+
+    fn write(&mut self, partition: &Path, mut row: Record) -> Result<(), CaptureError> {
         let full = |file: &FileWriter, at: &Path| at != partition || file.written() >= FILE_BYTES;
         if self.open.as_ref().is_some_and(|(at, file)| full(file, at)) {
             self.close()?;
@@ -195,6 +232,8 @@ impl Derived {
     /// # Errors
     /// The disk's, or something has appeared at its place; nothing is left then.
     pub fn finish(mut self) -> Result<DerivedSums, CaptureError> {
+        self.drain()?;
+        let _ = fs::remove_dir(self.staging.join(SORT));
         self.close()?;
         for (kind, digests) in [(RULESET, &self.rulesets), (CONFIG, &self.configs)] {
             for digest in digests {

@@ -74,6 +74,7 @@ pub mod schema;
 mod seal;
 mod sidecar;
 mod signer;
+mod sort;
 mod space;
 mod ticket;
 mod verify;

@@ -255,3 +255,100 @@ fn moved(known: &[Redaction], edits: &[Edit]) -> Vec<Redaction> {
     });
     each.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use inspect::RuleFile;
+
+    const RULES: &str = r#"rules:
+  - id: test.secret.token
+    title: Test token
+    class: secret
+    severity: high
+    pattern: '\b(?P<secret>tok_[a-z0-9]{20})\b'
+    docs: {finds: A made-up token., why: It stands for a credential.}
+    tests:
+      match: ["use tok_abcdefghij0123456789 here", "tok_0123456789abcdefghij"]
+      no_match: ["tok_short", "token of thanks"]
+"#;
+    const TOKEN: &str = "tok_abcdefghij0123456789";
+
+    fn set() -> RuleSet {
+        RuleSet::compile(&[RuleFile { name: "test.yaml", text: RULES }]).unwrap()
+    }
+
+    fn call(text: &str) -> Record {
+        let body = serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
+            "params": {"name": "t", "arguments": {"q": text}}});
+        Record {
+            kind: Some("request".into()),
+            direction: Some("to_server".into()),
+            method: Some("tools/call".into()),
+            redaction_state: Some("raw".into()),
+            body: Some(body.to_string().into()),
+            body_mac: Some("mac".into()),
+            ..Record::default()
+        }
+    }
+
+    #[test]
+    fn every_text_that_peers_choose_is_treated() {
+        let set = set();
+        let mut hider = Hider::new(&set, Preset::Balanced, 1);
+        let secret = || Some(Str::from(format!("a {TOKEN} b")));
+        let mut row = Record {
+            http_headers: Some(format!(r#"{{"user-agent":"{TOKEN}"}}"#).into()),
+            principal: secret(),
+            tenant: secret(),
+            client_name: secret(),
+            client_version: secret(),
+            rpc_id: Some(format!("\"{TOKEN}\"").into()),
+            method: secret(),
+            name: secret(),
+            scan_context: Some(TOKEN.into()),
+            ..call(TOKEN)
+        };
+        assert_eq!(hider.row(&mut row), Hidden::Places(1));
+        assert!(!format!("{row:?}").contains(TOKEN), "{row:?}");
+        assert_eq!(row.redaction_state.as_deref(), Some("redacted"));
+        assert_eq!((row.scan_context, row.body_mac), (None, None));
+        assert_eq!(row.name.as_deref(), Some("a [redacted:test.secret.token] b"));
+    }
+
+    #[test]
+    fn clean_rows_stay_as_they_are_and_unreadable_bodies_do_not() {
+        let set = set();
+        let mut hider = Hider::new(&set, Preset::Balanced, 1);
+        let clean = Record { scan_context: Some("tail".into()), ..call("hello") };
+        let mut row = clean.clone();
+        assert_eq!(hider.row(&mut row), Hidden::Nothing);
+        assert_eq!(row, clean);
+        for body in ["no JSON", "\u{0}"] {
+            let mut row = Record { body: Some(body.into()), ..call("") };
+            assert_eq!(hider.row(&mut row), Hidden::Body);
+            assert_eq!((row.body, row.redaction_state.as_deref()), (None, Some("withheld")));
+        }
+        let mut cut = Record { truncated: true, ..call("hello") };
+        assert_eq!(hider.row(&mut cut), Hidden::Body);
+    }
+
+    #[test]
+    fn more_than_a_scan_tells_is_hidden_and_earlier_placeholders_are_found_again() {
+        let set = set();
+        let mut hider = Hider::new(&set, Preset::Balanced, 1);
+        let mut row = call(&format!("[redacted:old] {}", format!("{TOKEN} ").repeat(1500)));
+        let at = row.body.as_deref().and_then(|b| memchr::memmem::find(b, b"[redacted")).unwrap();
+        row.redactions = Some(
+            format!(r#"[{{"rule":"old","path":"/p","start":{at},"length":14,"strategy":"placeholder"}}]"#).into(),
+        );
+        assert_eq!(hider.row(&mut row), Hidden::Places(1500));
+        let body = row.body.unwrap();
+        let hidden: Vec<Redaction> = serde_json::from_str(&row.redactions.unwrap()).unwrap();
+        assert_eq!(hidden.len(), 1501);
+        for one in &hidden {
+            let place = std::str::from_utf8(&body[one.start..one.start + one.length]).unwrap();
+            assert_eq!(place, format!("[redacted:{}]", one.rule));
+        }
+    }
+}
