@@ -98,8 +98,8 @@ impl Redact {
         let source = Source::open(&self.path)?;
         let mut before = source.size();
         let how = self.how(&set);
-        let mut derived =
-            Derived::create_with(&self.out, "redact", &[&source.root], Some(how), None)?;
+        let derived = Derived::create_with(&self.out, "redact", &[&source.root], Some(how), None)?;
+        let mut derived = derived.with_bare_labels();
         let names = Pseudonyms::new()?;
         let mut hider = Hider::new(&set, self.preset, self.paranoia);
         let mut done = Done { rules: set.digest().to_owned(), ..Done::default() };

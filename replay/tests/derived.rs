@@ -167,6 +167,49 @@ fn what_the_set_finds_is_gone_everywhere_and_bodies_stay_json() {
 }
 
 #[test]
+fn the_built_in_rules_find_nothing_in_what_they_redacted() {
+    let set = compile(&[RULES]);
+    let token = format!("ghp_{}", "aB3dE5gH7jK9mN1pQ3sT5vW7yZ9bC1dF3hJ5");
+    let texts = [
+        "call me at +1 415 555 2671 or write to ann.lee@example.com".to_owned(),
+        "card 4111 1111 1111 1111, iban DE89370400440532013000".to_owned(),
+        format!("export GITHUB_TOKEN={token}"),
+        "AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".to_owned(),
+        "password: hunter2hunter2 and api_key = 'a8f5f167f44f4964e6c998dee827110c'".to_owned(),
+    ];
+    let first = rows(&set, &Policy::default(), Bodies::Raw)[1].clone();
+    let row = |text: &String| {
+        let body = serde_json::json!({"jsonrpc": "2.0", "id": 1,
+            "result": {"content": [{"type": "text", "text": text}]}});
+        Record { body: Some(body.to_string().into()), body_sha256: None, ..first.clone() }
+    };
+    let (source, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    record(source.path(), &set, &Policy::default(), texts.iter().map(row).collect());
+    labels::append(
+        source.path(),
+        &[Label {
+            writer_id: read(source.path())[0].writer_id.as_deref().unwrap().to_owned(),
+            seq: 1,
+            rule: "*".to_owned(),
+            label: Said::False,
+            reason: "ann said so".to_owned(),
+            by: "bob".to_owned(),
+            at_us: 0,
+        }],
+    )
+    .unwrap();
+    let (from, to) = names(&source, &root);
+    let (code, summary) = run(&["redact", &from, "--out", &to]);
+    assert_eq!((code, &summary["withheld"]), (0, &0.into()), "{summary}");
+    assert!(summary["redacted"].as_u64().unwrap() >= 3, "{summary}");
+    let labels = fs::read_to_string(root.path().join("out/labels.jsonl")).unwrap();
+    assert!(!labels.contains("ann") && !labels.contains("bob"), "{labels}");
+    let again = root.path().join("again");
+    let (_, summary) = run(&["redact", &to, "--out", again.to_str().unwrap()]);
+    assert_eq!((&summary["hidden"], &summary["withheld"]), (&0.into(), &0.into()), "{summary}");
+}
+
+#[test]
 fn names_are_masked_alike_within_a_capture() {
     let (source, root) = (capture(Bodies::Raw), tempfile::tempdir().unwrap());
     let (from, to) = names(&source, &root);

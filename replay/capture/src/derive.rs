@@ -61,6 +61,7 @@ pub struct Derived {
     parts: u64,
     sums: DerivedSums,
     kept_labels: Vec<Label>,
+    bare_labels: bool,
     rulesets: BTreeSet<Str>,
     configs: BTreeSet<Str>,
     finished: bool,
@@ -123,10 +124,18 @@ impl Derived {
             parts: 0,
             sums: DerivedSums::default(),
             kept_labels: Vec::new(),
+            bare_labels: false,
             rulesets: BTreeSet::new(),
             configs: BTreeSet::new(),
             finished: false,
         })
+    }
+
+    /// From now on labels come along without who said so and why, which are free text.
+    #[must_use]
+    pub fn with_bare_labels(mut self) -> Derived {
+        self.bare_labels = true;
+        self
     }
 
     /// From now on rows are sorted within their partition, by session, time, writer and number, with about `bytes` of them
@@ -214,7 +223,12 @@ impl Derived {
         }
         let writer = row.writer_id.as_deref().unwrap_or_default();
         for labels in &self.source_labels {
-            self.kept_labels.extend(labels.of_row(writer, row.seq).cloned());
+            let kept =
+                labels.of_row(writer, row.seq).cloned().map(|label| match self.bare_labels {
+                    true => Label { reason: String::new(), by: String::new(), ..label },
+                    false => label,
+                });
+            self.kept_labels.extend(kept);
         }
         Ok(())
     }
