@@ -1,12 +1,11 @@
 //! `compact`: many small files as few large ones, sorted for those who ask by session.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use capture::{Derived, Query, Signer};
+use capture::Query;
 use clap::Args;
 
-use crate::derived::{Source, Summary};
+use crate::derived::{Source, Summary, Target};
 use crate::error::Error;
 use crate::output::{Outcome, Progress};
 use crate::slice::put;
@@ -29,21 +28,12 @@ pub(crate) struct Compact {
     #[arg(value_name = "CAPTURE")]
     path: PathBuf,
 
-    /// Where the new capture goes: a folder that is empty or does not exist
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    #[command(flatten)]
+    target: Target,
 
     /// Megabytes of rows to sort in memory
     #[arg(long, value_name = "MB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     memory: u32,
-
-    /// Sign the new manifest with this key (PKCS#8, Ed25519)
-    #[arg(long, value_name = "FILE")]
-    sign: Option<PathBuf>,
-
-    /// Print the summary as JSON
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Debug, serde::Serialize)]
@@ -52,9 +42,8 @@ struct Nothing {}
 impl Compact {
     pub(crate) fn run(self) -> Result<Outcome, Error> {
         let source = Source::open(&self.path)?;
-        let signer = self.sign.as_deref().map(Signer::load).transpose()?.map(Arc::new);
         let mut before = source.size();
-        let derived = Derived::create_with(&self.out, "compact", &[&source.root], None, signer)?;
+        let derived = self.target.create("compact", None, &source)?;
         let mut derived = derived.sorted(self.memory as usize * 1_000_000);
         let progress = Progress::new("compacting");
         before.rows = source.each(&Query::default(), &progress, |partition, row| {
@@ -62,7 +51,7 @@ impl Compact {
         })?;
         let after = derived.finish()?;
         drop(progress);
-        Summary { before, after, more: Nothing {} }.print(self.json)?;
+        Summary { before, after, more: Nothing {} }.print(self.target.json)?;
         Ok(Outcome::Fine)
     }
 }

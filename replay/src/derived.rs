@@ -1,10 +1,12 @@
 //! What the verbs share that make captures out of captures: the files they read, and the summary they print.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ::scan::text::{Align, Table};
 use ::scan::{Rows, root_of};
-use capture::{DerivedSums, Query, Reader, Record};
+use capture::{Derived, DerivedSums, Query, Reader, Record, Signer};
+use clap::Args;
 use serde::Serialize;
 
 use crate::error::Error;
@@ -68,6 +70,35 @@ impl Source {
             files: self.files.len() as u64,
             bytes: self.files.iter().map(|(_, file)| bytes(file)).sum(),
         }
+    }
+}
+
+/// Where a new capture goes.
+#[derive(Debug, Args)]
+pub(crate) struct Target {
+    /// Where the new capture goes: a folder that is empty or does not exist
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+
+    /// Sign the new manifest with this key (PKCS#8, Ed25519)
+    #[arg(long, value_name = "FILE")]
+    sign: Option<PathBuf>,
+
+    /// Print the summary as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Target {
+    /// Begins the capture.
+    pub(crate) fn create(
+        &self,
+        made_by: &str,
+        how: Option<String>,
+        source: &Source,
+    ) -> Result<Derived, Error> {
+        let signer = self.sign.as_deref().map(Signer::load).transpose()?.map(Arc::new);
+        Ok(Derived::create_with(&self.out, made_by, &[&source.root], how, signer)?)
     }
 }
 

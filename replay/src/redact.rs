@@ -5,11 +5,11 @@ mod hide;
 
 use std::path::PathBuf;
 
-use capture::{Derived, Pseudonyms, Record};
+use capture::{Pseudonyms, Record};
 use clap::Args;
 use inspect::{Preset, RuleSet};
 
-use crate::derived::{Source, Summary};
+use crate::derived::{Source, Summary, Target};
 use crate::error::Error;
 use crate::output::{Outcome, Progress};
 use crate::rulefiles;
@@ -38,9 +38,8 @@ pub(crate) struct Redact {
     #[arg(value_name = "CAPTURE")]
     path: PathBuf,
 
-    /// Where the new capture goes: a folder that is empty or does not exist
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    #[command(flatten)]
+    target: Target,
 
     /// A rule folder or file to redact by; may be given again. Without any, the built-in rules
     #[arg(long, value_name = "PATH")]
@@ -73,10 +72,6 @@ pub(crate) struct Redact {
 
     #[command(flatten)]
     select: Select,
-
-    /// Print the summary as JSON
-    #[arg(long)]
-    json: bool,
 }
 
 /// What was done.
@@ -98,7 +93,7 @@ impl Redact {
         let source = Source::open(&self.path)?;
         let mut before = source.size();
         let how = self.how(&set);
-        let derived = Derived::create_with(&self.out, "redact", &[&source.root], Some(how), None)?;
+        let derived = self.target.create("redact", Some(how), &source)?;
         let mut derived = derived.with_bare_labels();
         let names = Pseudonyms::new()?;
         let mut hider = Hider::new(&set, self.preset, self.paranoia);
@@ -119,7 +114,7 @@ impl Redact {
             return Ok(Outcome::Differs);
         }
         let after = derived.finish()?;
-        Summary { before, after, more: done }.print(self.json)?;
+        Summary { before, after, more: done }.print(self.target.json)?;
         Ok(Outcome::Fine)
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use capture::{Derived, Query, Record};
 use clap::{Args, ValueEnum};
 
-use crate::derived::{Source, Summary};
+use crate::derived::{Source, Summary, Target};
 use crate::error::Error;
 use crate::output::{Outcome, Progress};
 use crate::select::Select;
@@ -35,9 +35,8 @@ pub(crate) struct Slice {
     #[arg(value_name = "CAPTURE")]
     path: PathBuf,
 
-    /// Where the new capture goes: a folder that is empty or does not exist
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    #[command(flatten)]
+    target: Target,
 
     /// What comes along with a row that matches
     #[arg(long, value_name = "WHAT", default_value = "exchanges")]
@@ -45,10 +44,6 @@ pub(crate) struct Slice {
 
     #[command(flatten)]
     select: Select,
-
-    /// Print the summary as JSON
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -77,8 +72,7 @@ impl Slice {
             return Ok(Outcome::Differs);
         }
         let how = format!("whole {:?}", self.whole).to_lowercase();
-        let mut derived =
-            Derived::create_with(&self.out, "slice", &[&source.root], Some(how), None)?;
+        let mut derived = self.target.create("slice", Some(how), &source)?;
         let progress = Progress::new("slicing");
         before.rows = source.each(&Query::default(), &progress, |partition, row| {
             if picked.has(&row) {
@@ -88,7 +82,8 @@ impl Slice {
         })?;
         drop(progress);
         let after = derived.finish()?;
-        Summary { before, after, more: Matched { matched: picked.matched } }.print(self.json)?;
+        Summary { before, after, more: Matched { matched: picked.matched } }
+            .print(self.target.json)?;
         Ok(Outcome::Fine)
     }
 

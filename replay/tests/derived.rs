@@ -241,10 +241,14 @@ fn compaction_keeps_every_row_in_fewer_files_sorted() {
         rows(&set, &Policy::default(), Bodies::Redacted),
     );
     let (from, to) = names(&source, &root);
-    let (code, summary) = run(&["compact", &from, "--out", &to]);
+    let key = root.path().join("key");
+    let signer = capture::Signer::load_or_create(&key).unwrap();
+    let (code, summary) = run(&["compact", &from, "--out", &to, "--sign", key.to_str().unwrap()]);
     assert_eq!(code, 0, "{summary}");
     verified(Path::new(&to));
     assert_eq!(summary["before"]["rows"], summary["after"]["rows"]);
+    let keys = VerifyOptions { keys: vec![signer.id()], ..VerifyOptions::default() };
+    assert!(verify(Path::new(&to), &keys, &mut |_, _| ()).unwrap().holds());
     let files = |of: &str| summary[of]["files"].as_u64().unwrap();
     assert!(files("after") < files("before"), "{summary}");
     let (mut before, after) = (read(source.path()), read(Path::new(&to)));
