@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use capture::{Pseudonyms, Record};
 use clap::Args;
-use inspect::{Preset, RuleSet};
+use inspect::RuleSet;
 
 use crate::derived::{Source, Summary, Target};
 use crate::error::Error;
@@ -21,7 +21,7 @@ use hide::{Hidden, Hider};
 /// Copy a capture with what rules find in it hidden.
 ///
 /// Bodies are scanned and redacted as the gateway does before it records: every secret and personal
-/// datum that the rules find, and what else they redact or block. Names, headers, ids and the
+/// datum that the rules find, and what else they redact or block, whatever a preset would let pass. Names, headers, ids and the
 /// recorded tails of streams are treated alike. A body that cannot be read, or that cannot be made clean, is
 /// withheld. Verdict columns stay as they were recorded.
 ///
@@ -52,10 +52,6 @@ pub(crate) struct Redact {
     /// Beside the built-in rules: this stricter pack as well; may be given again
     #[arg(long, value_name = "NAME")]
     pack: Vec<String>,
-
-    /// The preset whose actions count (strict, balanced, audit)
-    #[arg(long, value_name = "PRESET", default_value = "balanced")]
-    preset: Preset,
 
     /// Rules above this level stay out
     #[arg(long, value_name = "1-4", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=4))]
@@ -96,7 +92,7 @@ impl Redact {
         let derived = self.target.create("redact", Some(how), &source)?;
         let mut derived = derived.with_bare_labels();
         let names = Pseudonyms::new()?;
-        let mut hider = Hider::new(&set, self.preset, self.paranoia);
+        let mut hider = Hider::new(&set, self.paranoia);
         let mut done = Done { rules: set.digest().to_owned(), ..Done::default() };
         let wanted = self.select.wanted();
         let progress = Progress::new("redacting");
@@ -129,12 +125,7 @@ impl Redact {
 
     /// For the manifest.
     fn how(&self, set: &RuleSet) -> String {
-        let mut how = format!(
-            "rules {}, preset {}, paranoia {}",
-            set.digest(),
-            self.preset.as_str(),
-            self.paranoia
-        );
+        let mut how = format!("rules {}, paranoia {}", set.digest(), self.paranoia);
         if self.drop_bodies {
             how.push_str(", bodies dropped");
         }

@@ -22,7 +22,8 @@ const MAX_PICKED: usize = 50_000_000;
 /// configurations that the rows name, and their labels, come along too. Rows keep writer and
 /// number. `verify` holds the new capture against a manifest of its own.
 ///
-/// The new capture appears when it is whole; a run cut short leaves nothing. Of a capture that is
+/// The new capture appears when it is whole; a run cut short leaves nothing
+/// visible. Of a capture that is
 /// being written, the finished files are read.
 ///
 /// Exit code: 0 done, 1 no row matched and nothing was written, 2 an error.

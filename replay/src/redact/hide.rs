@@ -2,7 +2,7 @@
 
 use capture::{Record, Str};
 use inspect::{
-    Action, Carry, Class, Direction, Edit, ParseLimits, Parser, Policy, Preset, Redaction, RuleSet,
+    Action, Carry, Class, Direction, Edit, ParseLimits, Parser, Policy, Redaction, RuleSet,
     Scanner, Subject, Surface, Verdict,
 };
 
@@ -51,10 +51,10 @@ pub(super) fn withhold(row: &mut Record) {
 }
 
 impl<'r> Hider<'r> {
-    pub(super) fn new(set: &'r RuleSet, preset: Preset, paranoia: u8) -> Self {
+    pub(super) fn new(set: &'r RuleSet, paranoia: u8) -> Self {
         Self {
             set,
-            policy: Policy { preset, paranoia, ..Policy::default() },
+            policy: Policy { paranoia, ..Policy::default() },
             parser: Parser::new(LIMITS),
             scanner: Scanner::new(),
         }
@@ -295,7 +295,7 @@ mod tests {
     #[test]
     fn every_text_that_peers_choose_is_treated() {
         let set = set();
-        let mut hider = Hider::new(&set, Preset::Balanced, 1);
+        let mut hider = Hider::new(&set, 1);
         let secret = || Some(Str::from(format!("a {TOKEN} b")));
         let mut row = Record {
             http_headers: Some(format!(r#"{{"user-agent":"{TOKEN}"}}"#).into()),
@@ -319,7 +319,7 @@ mod tests {
     #[test]
     fn clean_rows_stay_as_they_are_and_unreadable_bodies_do_not() {
         let set = set();
-        let mut hider = Hider::new(&set, Preset::Balanced, 1);
+        let mut hider = Hider::new(&set, 1);
         let clean = Record { scan_context: Some("tail".into()), ..call("hello") };
         let mut row = clean.clone();
         assert_eq!(hider.row(&mut row), Hidden::Nothing);
@@ -336,7 +336,7 @@ mod tests {
     #[test]
     fn more_than_a_scan_tells_is_hidden_and_earlier_placeholders_are_found_again() {
         let set = set();
-        let mut hider = Hider::new(&set, Preset::Balanced, 1);
+        let mut hider = Hider::new(&set, 1);
         let mut row = call(&format!("[redacted:old] {}", format!("{TOKEN} ").repeat(1500)));
         let at = row.body.as_deref().and_then(|b| memchr::memmem::find(b, b"[redacted")).unwrap();
         row.redactions = Some(
