@@ -4,7 +4,10 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::error::Error;
 use crate::output::Outcome;
-use crate::{catalogue, explain, import, judge, label, lint, reference, scan, show, test, verify};
+use crate::{
+    catalogue, compact, explain, import, judge, label, lint, redact, reference, scan, show, slice,
+    test, verify,
+};
 
 /// Read captures of MCP traffic and try rules on them.
 ///
@@ -20,6 +23,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Show(Box<show::Show>),
+    Slice(Box<slice::Slice>),
+    Redact(Box<redact::Redact>),
+    Compact(compact::Compact),
     Scan(Box<scan::Scan>),
     Judge(judge::Judge),
     Explain(Box<explain::Explain>),
@@ -53,6 +59,9 @@ impl Cli {
     pub fn run(self) -> Result<Outcome, Error> {
         match self.verb {
             Verb::Show(verb) => verb.run(),
+            Verb::Slice(verb) => verb.run(),
+            Verb::Redact(verb) => verb.run(),
+            Verb::Compact(verb) => verb.run(),
             Verb::Scan(verb) => verb.run(),
             Verb::Judge(verb) => verb.run(),
             Verb::Explain(verb) => verb.run(),

@@ -11,6 +11,8 @@
 
 mod catalogue;
 pub mod cli;
+mod compact;
+mod derived;
 mod error;
 mod explain;
 mod import;
@@ -18,12 +20,14 @@ mod judge;
 mod label;
 mod lint;
 pub mod output;
+mod redact;
 mod reference;
 mod report;
 mod rulefiles;
 mod scan;
 mod select;
 mod show;
+mod slice;
 mod test;
 mod verify;
 

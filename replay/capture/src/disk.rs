@@ -101,7 +101,7 @@ impl Home {
         create_dir(&journals)?;
         let mut last = io::Error::other("no free writer id");
         for _ in 0..8 {
-            let writer = new_writer_id();
+            let writer = new_id('w');
             match Home::create_named(&journals, &writer) {
                 Ok(home) => return Ok(home),
                 Err(error) => last = error,
@@ -110,7 +110,7 @@ impl Home {
         Err(last)
     }
 
-    fn create_named(journals: &Path, writer: &str) -> io::Result<Home> {
+    pub(crate) fn create_named(journals: &Path, writer: &str) -> io::Result<Home> {
         let path = journals.join(writer);
         let hidden = journals.join(format!(".{writer}"));
         DirBuilder::new().mode(0o700).create(&hidden)?;
@@ -202,10 +202,10 @@ fn is_id(name: &str) -> bool {
 }
 
 /// Sorts by the second it was made; unique by 64 bits of the system's randomness, which seeds `RandomState`.
-fn new_writer_id() -> String {
+pub(crate) fn new_id(letter: char) -> String {
     let now = jiff::Timestamp::now().as_second();
     let random = RandomState::new().hash_one((std::process::id(), now));
-    format!("w{:08x}{random:016x}", now & 0xffff_ffff)
+    format!("{letter}{:08x}{random:016x}", now & 0xffff_ffff)
 }
 
 #[cfg(test)]

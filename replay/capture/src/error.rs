@@ -89,6 +89,14 @@ pub enum CaptureError {
         /// What is wrong with it.
         detail: String,
     },
+    /// The folder for a derived capture holds something, or another process is filling it.
+    #[error("{} {detail}", path.display())]
+    NotEmpty {
+        /// The folder.
+        path: PathBuf,
+        /// What is in the way.
+        detail: &'static str,
+    },
     /// A file is larger than its limit allows.
     #[error("{} is larger than {limit} bytes", path.display())]
     TooLarge {

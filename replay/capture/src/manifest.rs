@@ -54,6 +54,9 @@ pub(crate) struct Begin {
     /// The verb that made a capture out of others; none for a recorder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) made_by: Option<String>,
+    /// How that verb was asked to; never content of a row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) how: Option<String>,
     /// Of recorders: the manifests in the folder. Of a derived capture: those it was made from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) seen: Vec<Head>,
@@ -252,6 +255,7 @@ impl Manifest {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 schema_version: SCHEMA_VERSION,
                 made_by: None,
+                how: None,
                 seen: heads(&self.dir, &self.writer)?,
             };
             self.write(&What::Begin(begin))?;
@@ -261,6 +265,23 @@ impl Manifest {
             self.backlog.remove(0);
         }
         self.write(&what)
+    }
+
+    /// Begins the manifest of a derived capture, made from captures whose manifests went so far.
+    pub(crate) fn begin(
+        &mut self,
+        made_by: &str,
+        how: Option<String>,
+        seen: Vec<Head>,
+    ) -> Result<(), CaptureError> {
+        self.write(&What::Begin(Begin {
+            writer: self.writer.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            schema_version: SCHEMA_VERSION,
+            made_by: Some(made_by.to_owned()),
+            how,
+            seen,
+        }))
     }
 
     /// As [`Manifest::append`]; where the disk refuses it, the entry goes out with the next one.
@@ -357,7 +378,7 @@ pub(crate) fn all(dir: &Path) -> Result<Vec<(String, PathBuf)>, CaptureError> {
 }
 
 /// How far the other manifests go, the newest writers first.
-fn heads(dir: &Path, own: &str) -> Result<Vec<Head>, CaptureError> {
+pub(crate) fn heads(dir: &Path, own: &str) -> Result<Vec<Head>, CaptureError> {
     let others = all(dir)?.into_iter().rev().filter(|(writer, _)| writer != own);
     let heads = others.take(MAX_PEERS).map(|(writer, path)| {
         let mut last = None;

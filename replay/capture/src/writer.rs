@@ -83,6 +83,8 @@ pub(crate) struct FileWriter {
     writer: ArrowWriter<Hashed>,
     tmp: PathBuf,
     name: FileName,
+    /// Of a derived capture: where the file goes. Its rows are counted, whatever their numbers are.
+    derived: Option<PathBuf>,
     first_ts_us: i64,
     sums: Sums,
     chunk: Vec<Record>,
@@ -117,6 +119,7 @@ impl FileWriter {
             writer,
             tmp,
             name,
+            derived: None,
             first_ts_us: first.ts_us,
             sums: Sums::new(writer_id, first.seq),
             chunk: Vec::new(),
@@ -128,9 +131,29 @@ impl FileWriter {
         })
     }
 
+    /// Begins a file of a derived capture, to go to `path` below it. `first` is the place of its first row.
+    pub(crate) fn derived(
+        home: &Path,
+        writer_id: &str,
+        first: i64,
+        path: PathBuf,
+        config: &RecorderConfig,
+    ) -> Result<FileWriter, CaptureError> {
+        let row = Record { seq: first, ..Record::default() };
+        let mut file = FileWriter::create(home, writer_id, &row, config)?;
+        file.name.last = first - 1;
+        file.derived = Some(path);
+        Ok(file)
+    }
+
+    /// Bytes written so far.
+    pub(crate) fn written(&self) -> usize {
+        self.writer.bytes_written()
+    }
+
     /// Adds a row; encodes and writes when enough have gathered.
     pub(crate) fn push(&mut self, row: Record) -> Result<(), CaptureError> {
-        self.name.last = row.seq;
+        self.name.last = if self.derived.is_some() { self.name.last + 1 } else { row.seq };
         self.sums.add(&row);
         let bytes = row.size();
         self.chunk_bytes += bytes;
@@ -172,7 +195,10 @@ impl FileWriter {
         dir: &Path,
         manifest: &Manifest,
     ) -> Result<FileEntry, CaptureError> {
-        let path = disk::partition(self.first_ts_us).join(self.name.to_string());
+        let path = self
+            .derived
+            .take()
+            .unwrap_or_else(|| disk::partition(self.first_ts_us).join(self.name.to_string()));
         self.close(manifest)?;
         disk::publish(&self.tmp, &dir.join(&path))?;
         self.appeared = true;
