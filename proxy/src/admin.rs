@@ -83,11 +83,12 @@ impl AdminState {
         self.ready.store(ready, Ordering::Release);
     }
 
-    /// `ok`, `degraded` once rows were lost or the disk failed, `off` without a recorder.
+    /// `ok`, `degraded` once rows were lost or the disk failed, or while uploads fail, `off` without a recorder.
     fn capture(&self) -> &'static str {
         match self.recorder.as_ref().map(Recorder::stats) {
             None => "off",
             Some(stats) if stats.dropped > 0 || stats.last_error.is_some() => "degraded",
+            Some(stats) if stats.store.is_some_and(|store| store.failing) => "degraded",
             Some(_) => "ok",
         }
     }

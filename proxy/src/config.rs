@@ -28,12 +28,14 @@ mod server;
 mod sessions;
 mod suppress;
 mod tls;
+mod store;
 mod units;
 
 pub use inspect::Preset;
 
 pub use bridge::Bridge;
 pub use capture::{Bodies, Capture, Journal, OnOverflow, Sign};
+pub use store::{OnSpoolFull, Store};
 pub use catalog::{
     Catalog, Composite, OnCollision, OnFailure, OnStepError, Prefix, Step, Virtual, When,
 };
