@@ -88,7 +88,7 @@ impl AdminState {
         match self.recorder.as_ref().map(Recorder::stats) {
             None => "off",
             Some(stats) if stats.dropped > 0 || stats.last_error.is_some() => "degraded",
-            Some(stats) if stats.store.is_some_and(|store| store.failing) => "degraded",
+            Some(stats) if stats.store.as_ref().is_some_and(|store| store.failing) => "degraded",
             Some(_) => "ok",
         }
     }

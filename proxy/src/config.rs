@@ -26,9 +26,9 @@ mod registry;
 mod secret;
 mod server;
 mod sessions;
+mod store;
 mod suppress;
 mod tls;
-mod store;
 mod units;
 
 pub use inspect::Preset;
@@ -51,6 +51,7 @@ pub use registry::{Origin, Registry};
 pub use secret::{Address, HIDDEN, Secret};
 pub use server::{Server, ServerEra, ServerTransport};
 pub use sessions::Sessions;
+pub use store::{OnSpoolFull, Store};
 pub use suppress::Suppress;
 pub use tls::{CertKey, ClientAuth, Tls};
 pub use units::{Period, Size};

@@ -28,7 +28,7 @@ const fn family(
 }
 
 /// Every metric there is. The text at `/metrics` and the reference both come from here.
-pub const FAMILIES: [Family; 26] = [
+pub const FAMILIES: [Family; 32] = [
     family(
         "wiregate_requests_total",
         "counter",
