@@ -76,7 +76,7 @@ class Store:
 
 
 def metric(admin, name):
-    with urllib.request.urlopen(f"{admin.removesuffix("/")}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(f"{admin}/metrics", timeout=5) as answer:
         for line in answer.read().decode().splitlines():
             if line.startswith(f"{name} "):
                 return float(line.split()[1])

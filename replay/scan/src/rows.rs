@@ -73,7 +73,7 @@ impl Rows {
         if files.peek().is_none() && Reader::files(path).map_err(failed)?.next().is_none() {
             return Err(ScanError::Empty { path: path.to_string() });
         }
-        let files = files.filter(move |file| file.as_ref().map_or(true, |file| wants(file)));
+        let files = files.filter(move |file| file.as_ref().map_or(true, &wants));
         let files = (Box::new(files) as Locations).peekable();
         Ok(Self { files, query, current: None })
     }

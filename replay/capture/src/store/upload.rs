@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use super::object::Object;
 use super::put::{self, Manner, Put};
@@ -63,6 +63,9 @@ impl Uploader {
         self.spool.stats()
     }
 }
+
+/// A file, and what became of it.
+type Sent = (String, Result<Put, CaptureError>);
 
 /// What the task owns.
 struct Work {
@@ -151,10 +154,7 @@ impl Work {
         went_well
     }
 
-    fn settle(
-        &self,
-        done: Option<Result<(String, Result<Put, CaptureError>), tokio::task::JoinError>>,
-    ) -> bool {
+    fn settle(&self, done: Option<Result<Sent, JoinError>>) -> bool {
         match done {
             None => {}
             Some(Ok((name, Ok(Put::Stored(bytes))))) => self.arrived(&name, bytes),
