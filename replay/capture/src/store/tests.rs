@@ -145,7 +145,7 @@ fn record(config: RecorderConfig, times: impl IntoIterator<Item = i64>) -> Stats
     recorder.store_ruleset("sha256:ab", "rules: []").unwrap();
     for ts_us in times {
         let body = Some(vec![b'x'; 300].into());
-        recorder.try_record(Record { ts_us, body, ..Record::default() }).unwrap();
+        let _ = recorder.try_record(Record { ts_us, body, ..Record::default() }).unwrap();
     }
     recorder.close(LONG).unwrap()
 }
@@ -340,7 +340,8 @@ fn a_few_columns_of_a_large_file_are_read_without_its_bodies() {
             (state >> 56) as u8
         });
         let body: Bytes = noise.take(40_000).collect();
-        recorder.try_record(Record { ts_us, body: Some(body), ..Record::default() }).unwrap();
+        let _ =
+            recorder.try_record(Record { ts_us, body: Some(body), ..Record::default() }).unwrap();
     }
     recorder.close(LONG).unwrap();
     store.read.store(0, Ordering::Relaxed);
