@@ -35,7 +35,6 @@ pub use inspect::Preset;
 
 pub use bridge::Bridge;
 pub use capture::{Bodies, Capture, Journal, OnOverflow, Sign};
-pub use store::{OnSpoolFull, Store};
 pub use catalog::{
     Catalog, Composite, OnCollision, OnFailure, OnStepError, Prefix, Step, Virtual, When,
 };
@@ -51,6 +50,7 @@ pub use registry::{Origin, Registry};
 pub use secret::{Address, HIDDEN, Secret};
 pub use server::{Server, ServerEra, ServerTransport};
 pub use sessions::Sessions;
+pub use store::{OnSpoolFull, Store};
 pub use store::{OnSpoolFull, Store};
 pub use suppress::Suppress;
 pub use tls::{CertKey, ClientAuth, Tls};

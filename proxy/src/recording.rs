@@ -46,7 +46,8 @@ pub fn open(snapshot: &Snapshot) -> Result<Option<(Recorder, PathBuf)>, ServeErr
         Some(signer) => tracing::info!(key = signer.id(), "the capture is signed"),
         None => tracing::info!("the capture is not signed"),
     }
-    config.store = settings.store.as_ref().map(|store| store.settings()).transpose().map_err(failed)?;
+    config.store =
+        settings.store.as_ref().map(|store| store.settings()).transpose().map_err(failed)?;
     let recorder = Recorder::open(config).map_err(failed)?;
     recorder.store_ruleset(&snapshot.ruleset_digest, snapshot.rules.source()).map_err(failed)?;
     recorder.store_config(&snapshot.config_digest, snapshot.config_json()).map_err(failed)?;
