@@ -51,7 +51,6 @@ pub use secret::{Address, HIDDEN, Secret};
 pub use server::{Server, ServerEra, ServerTransport};
 pub use sessions::Sessions;
 pub use store::{OnSpoolFull, Store};
-pub use store::{OnSpoolFull, Store};
 pub use suppress::Suppress;
 pub use tls::{CertKey, ClientAuth, Tls};
 pub use units::{Period, Size};
