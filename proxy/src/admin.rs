@@ -94,6 +94,9 @@ impl AdminState {
             Health::Failing(why) => ("failing", Some(why.clone())),
             Health::Degraded(why) => ("degraded", Some(why.clone())),
             Health::Ok if stats.dropped > 0 || stats.last_error.is_some() => ("degraded", None),
+            Health::Ok if stats.store.as_ref().is_some_and(|store| store.failing) => {
+                ("degraded", Some("uploads fail".to_owned()))
+            }
             Health::Ok => ("ok", None),
         };
         let detail = json!({

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use capture::{Recorder, RecorderConfig, Signer};
+use capture::{Recorder, RecorderConfig, Signer, Stats, StoreStats};
 
 use crate::config::{self, Sign};
 use crate::serve::ServeError;
@@ -54,6 +54,8 @@ pub fn open(snapshot: &Snapshot) -> Result<Option<(Recorder, PathBuf)>, ServeErr
         Some(signer) => tracing::info!(key = signer.id(), "the capture is signed"),
         None => tracing::info!("the capture is not signed"),
     }
+    config.store =
+        settings.store.as_ref().map(|store| store.settings()).transpose().map_err(failed)?;
     let recorder = Recorder::open(config).map_err(failed)?;
     recorder.store_ruleset(&snapshot.ruleset_digest, snapshot.rules.source()).map_err(failed)?;
     recorder.store_config(&snapshot.config_digest, snapshot.config_json()).map_err(failed)?;
@@ -67,6 +69,18 @@ pub async fn close(recorder: Option<&Recorder>, within: Duration) {
         return;
     };
     let closed = tokio::task::spawn_blocking(move || recorder.close(within)).await;
+    if let Ok(Ok(Stats { store: Some(store), .. })) = &closed
+        && store.waiting_files > 0
+    {
+        let StoreStats { waiting_files, waiting_bytes, last_error, .. } = store;
+        let last_error = last_error.as_deref().unwrap_or("no time left");
+        tracing::warn!(
+            waiting_files,
+            waiting_bytes,
+            last_error,
+            "files are not uploaded yet; the next start sends them"
+        );
+    }
     match closed {
         Ok(Ok(stats)) if stats.dropped == 0 => {}
         Ok(Ok(stats)) => tracing::warn!(dropped = stats.dropped, "messages were not recorded"),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use ::scan::explain::{Ask, Explanation};
 use ::scan::{Judge, Options, Reason, RulesFrom};
-use capture::Record;
+use capture::{Location, Record};
 use clap::{ArgGroup, Args};
 use inspect::{ParseLimits, Parser, Policy, Preset, RuleSet, Scanner};
 
@@ -35,9 +35,9 @@ const MAX_LINE: u64 = 32 << 20;
     group = ArgGroup::new("what").required(true)
 )]
 pub(crate) struct Explain {
-    /// Capture folder, one of its subfolders, or one Parquet file
+    /// Capture folder, one of its subfolders, or one Parquet file; or the URL of one in a store
     #[arg(value_name = "CAPTURE", required_unless_present_any = ["input", "text"])]
-    capture: Option<PathBuf>,
+    capture: Option<Location>,
 
     /// The record: its writer and number
     #[arg(long, value_name = "WRITER:SEQ", group = "what", value_parser = record_name, requires = "capture")]
@@ -113,7 +113,7 @@ pub(crate) fn record_name(text: &str) -> Result<(String, i64), String> {
 
 /// The one record of this number, with these columns or all.
 pub(crate) fn record(
-    path: &Path,
+    path: &Location,
     writer: Option<&str>,
     seq: i64,
     columns: Option<&[&str]>,
@@ -121,7 +121,7 @@ pub(crate) fn record(
     let mut found = ::scan::find(path, writer, seq, columns)?;
     let record = found.pop().ok_or_else(|| {
         let of = writer.map(|writer| format!(" of writer {writer}")).unwrap_or_default();
-        Error::Usage(format!("no record {seq}{of} in {}", path.display()))
+        Error::Usage(format!("no record {seq}{of} in {path}"))
     })?;
     if found.is_empty() {
         return Ok(record);
@@ -167,7 +167,7 @@ impl Explain {
         rulefiles::compile(&sources).map(Some)
     }
 
-    fn of_record(&self, path: &Path) -> Result<Explanation, Error> {
+    fn of_record(&self, path: &Location) -> Result<Explanation, Error> {
         let (writer, seq) = match (&self.record, self.seq) {
             (Some((writer, seq)), _) => (Some(writer.as_str()), *seq),
             (None, seq) => (None, seq.unwrap_or_default()),

@@ -4,13 +4,12 @@ mod lines;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ::scan::root_of;
 use ::scan::text::{Align, Table, visible};
 use capture::labels::{self, ANY_RULE};
-use capture::{Label, Labels, Record, Said};
+use capture::{Label, Labels, Location, Record, Said};
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::error::Error;
@@ -52,7 +51,7 @@ enum What {
 struct Add {
     /// Capture folder
     #[arg(value_name = "CAPTURE")]
-    capture: PathBuf,
+    capture: Location,
 
     /// Whether the finding is right
     #[arg(value_name = "true|false", requires = "rule")]
@@ -103,7 +102,7 @@ enum Right {
 struct List {
     /// Capture folder
     #[arg(value_name = "CAPTURE")]
-    capture: PathBuf,
+    capture: Location,
 
     /// Only labels of this rule
     #[arg(long, value_name = "RULE_ID")]
@@ -126,7 +125,7 @@ struct List {
 struct Remove {
     /// Capture folder
     #[arg(value_name = "CAPTURE")]
-    capture: PathBuf,
+    capture: Location,
 
     /// The record: its writer and number
     #[arg(long, value_name = "WRITER:SEQ", value_parser = explain::record_name)]
@@ -228,8 +227,12 @@ fn fits(row: &Record, label: &Label) -> Result<(), Error> {
     }
 }
 
-fn write(capture: &Path, labels: &[Label], json: bool) -> Result<Outcome, Error> {
-    labels::append(root_of(capture), labels)?;
+fn write(capture: &Location, labels: &[Label], json: bool) -> Result<Outcome, Error> {
+    let root = capture.root();
+    let Some(dir) = root.path() else {
+        return Err(Error::Usage("labels are written to a folder of this machine".to_owned()));
+    };
+    labels::append(dir, labels)?;
     let mut out = Out::stdout();
     for label in labels.iter().filter(|_| json) {
         out.json_line(label)?;
@@ -244,7 +247,7 @@ fn write(capture: &Path, labels: &[Label], json: bool) -> Result<Outcome, Error>
 impl Remove {
     fn run(self) -> Result<Outcome, Error> {
         let (writer_id, seq) = self.record;
-        let known = Labels::read(root_of(&self.capture))?;
+        let known = Labels::read(self.capture.root())?;
         if known.get(&writer_id, seq, &self.rule).is_none() {
             let what = format!("no label of `{}` on record {writer_id}:{seq}", self.rule);
             return Err(Error::Usage(what));
@@ -264,10 +267,10 @@ impl Remove {
 
 impl List {
     fn run(self) -> Result<Outcome, Error> {
-        if !self.capture.is_dir() {
-            return Err(Error::Usage(format!("no folder {}", self.capture.display())));
+        if self.capture.path().is_some_and(|path| !path.is_dir()) {
+            return Err(Error::Usage(format!("no folder {}", self.capture)));
         }
-        let labels = Labels::read(root_of(&self.capture))?;
+        let labels = Labels::read(self.capture.root())?;
         let wanted =
             labels.iter().filter(|label| self.rule.as_ref().is_none_or(|rule| *rule == label.rule));
         let mut out = Out::stdout();

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use ::scan::{Options, Report, RulesFrom};
+use capture::Location;
 use clap::{ArgGroup, Args};
 use inspect::Preset;
 
@@ -26,9 +27,9 @@ use crate::select::time::parse_time;
     group = ArgGroup::new("set").required(true).multiple(true)
 )]
 pub(crate) struct Scan {
-    /// Capture folder, one of its subfolders, or one Parquet file
+    /// Capture folder, one of its subfolders, or one Parquet file; or the URL of one in a store
     #[arg(value_name = "DIR")]
-    dir: PathBuf,
+    dir: Location,
 
     /// A rule folder or file to judge with; may be given again
     #[arg(long, value_name = "PATH", group = "set")]

@@ -3,11 +3,10 @@
 mod columns;
 
 use std::io::{IsTerminal as _, stdout};
-use std::path::PathBuf;
 
 use ::scan::Rows;
 use ::scan::text::{Align, Table, visible};
-use capture::{Query, Record};
+use capture::{Location, Query, Record};
 use clap::Args;
 
 use crate::error::Error;
@@ -29,9 +28,9 @@ const PORTION: usize = 500;
     after_help = "Example:\n  wiregate-replay show ./capture --server files --action block --since 2026-11-21T00:00:00Z"
 )]
 pub(crate) struct Show {
-    /// Capture folder, one of its subfolders, or one Parquet file
-    #[arg(value_name = "DIR|FILE")]
-    path: PathBuf,
+    /// Capture folder, one of its subfolders, or one Parquet file; or the URL of one in a store
+    #[arg(value_name = "DIR|FILE|URL")]
+    path: Location,
 
     #[command(flatten)]
     select: Select,

@@ -10,6 +10,7 @@
 #   readers      DuckDB, Polars, pandas and Spark (Java 17) read what was captured
 #   crash        kill -9 under load, and what the journal saved
 #   processes    sessions of a server that is a command, opened and abandoned: nothing is left
+#   store        an S3 store that is killed in mid-upload: everything arrives once
 #   wraps        eight `wrap` processes on one capture folder
 #   all.sh            all of them
 #   all.sh real crash only these
@@ -21,7 +22,7 @@ binaries=$("$here/binaries.sh") # apart from the eval, which would hide a failur
 eval "$binaries"
 export WIREGATE WIREGATE_REPLAY FIXTURE
 
-names=(conformance crossed clients real ladder http3 benign readers crash processes wraps)
+names=(conformance crossed clients real ladder http3 benign readers store crash processes wraps)
 [[ $# -eq 0 ]] || names=("$@")
 
 rows=() failed=()
@@ -35,6 +36,7 @@ for name in "${names[@]}"; do
     real) script=(bash "$here/real.sh") ;;
     benign) script=(bash "$here/benign.sh") ;;
     readers) script=(bash "$here/readers.sh") ;;
+    store) script=(bash "$here/store.sh") ;;
     crash) script=(python3 "$here/crash.py") ;;
     processes) script=(bash "$here/processes.sh") ;;
     wraps) script=(python3 "$here/wraps.py") ;;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Period, Size, state};
+use super::{Period, Size, Store, state};
 
 /// What is recorded, where, and how much of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -45,6 +45,9 @@ pub struct Capture {
     /// The key that signs what is stated of each file: `auto` (made at first below the user's state folder), `off`, or a
     /// PKCS#8 file of an Ed25519 key.
     pub sign: Sign,
+    /// Where finished files are uploaded to, if anywhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<Store>,
 }
 
 /// How bodies are recorded.
@@ -122,6 +125,7 @@ impl Default for Capture {
             audit_timeout: Period::secs(5),
             journal: Journal::Interval,
             sign: Sign::Auto,
+            store: None,
         }
     }
 }

@@ -155,6 +155,11 @@ impl Found {
         ] {
             self.at(value == 0, &format!("/capture/{name}"), "may not be 0");
         }
+        for (name, problem) in capture.store.iter().flat_map(|store| store.problems()) {
+            self.at(true, &format!("/capture/store/{name}"), &problem);
+        }
+        let long = capture.rotate_every.get().as_secs() > 3600;
+        self.at(long, "/capture/rotate_every", "at most an hour");
         let whole = capture.rotate_bytes <= capture.max_bytes;
         self.at(!whole, "/capture/rotate_bytes", "one file may not be larger than `max_bytes`");
     }

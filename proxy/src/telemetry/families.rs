@@ -28,7 +28,7 @@ const fn family(
 }
 
 /// Every metric there is. The text at `/metrics` and the reference both come from here.
-pub const FAMILIES: [Family; 26] = [
+pub const FAMILIES: [Family; 32] = [
     family(
         "wiregate_requests_total",
         "counter",
@@ -87,6 +87,17 @@ pub const FAMILIES: [Family; 26] = [
     family("wiregate_capture_errors_total", "counter", "", "Failures of the recorder"),
     family("wiregate_capture_queue_rows", "gauge", "", "Rows that wait to be written"),
     family("wiregate_capture_queue_bytes", "gauge", "", "Bytes that wait to be written"),
+    family("wiregate_store_uploaded_files_total", "counter", "", "Capture files uploaded"),
+    family("wiregate_store_uploaded_bytes_total", "counter", "", "Bytes of capture files uploaded"),
+    family("wiregate_store_errors_total", "counter", "", "Failed uploads, each tried again"),
+    family(
+        "wiregate_store_removed_files_total",
+        "counter",
+        "",
+        "Capture files removed unsent, because too many waited",
+    ),
+    family("wiregate_store_waiting_files", "gauge", "", "Capture files that wait for the store"),
+    family("wiregate_store_waiting_bytes", "gauge", "", "Bytes of these files"),
     family("wiregate_pins", "gauge", "state: pending, approved, changed", "Pinned definitions"),
     family(
         "wiregate_pin_store_errors_total",

@@ -36,6 +36,7 @@ impl Collector for CaptureCollector {
 
 fn encode(stats: &Stats, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
     // Sequence numbers start at 1, so the last durable one is also their count.
+    let store = stats.store.clone().unwrap_or_default();
     let durable = u64::try_from(stats.durable_seq).unwrap_or(0);
     for (name, count) in [
         ("wiregate_capture_enqueued_total", stats.enqueued),
@@ -43,12 +44,18 @@ fn encode(stats: &Stats, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result
         ("wiregate_capture_dropped_total", stats.dropped),
         ("wiregate_capture_durable_total", durable),
         ("wiregate_capture_errors_total", stats.errors),
+        ("wiregate_store_uploaded_files_total", store.uploaded_files),
+        ("wiregate_store_uploaded_bytes_total", store.uploaded_bytes),
+        ("wiregate_store_errors_total", store.errors),
+        ("wiregate_store_removed_files_total", store.removed_files),
     ] {
         put(&mut encoder, name, &ConstCounter::new(count))?;
     }
     for (name, value) in [
         ("wiregate_capture_queue_rows", stats.in_queue),
         ("wiregate_capture_queue_bytes", stats.in_queue_bytes),
+        ("wiregate_store_waiting_files", store.waiting_files),
+        ("wiregate_store_waiting_bytes", store.waiting_bytes),
     ] {
         put(&mut encoder, name, &ConstGauge::new(value))?;
     }

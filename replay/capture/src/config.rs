@@ -72,6 +72,8 @@ pub struct RecorderConfig {
     pub row_group_rows: usize,
     /// Most bytes (before compression) in a Parquet row group: 64 MiB.
     pub row_group_bytes: usize,
+    /// Where finished files are uploaded to: nowhere.
+    pub store: Option<crate::StoreConfig>,
 }
 
 impl RecorderConfig {
@@ -97,6 +99,7 @@ impl RecorderConfig {
             checkpoint_every: Duration::from_secs(60),
             row_group_rows: 32_768,
             row_group_bytes: 64 << 20,
+            store: None,
         }
     }
 
@@ -110,6 +113,10 @@ impl RecorderConfig {
             RecorderConfig { row_group_bytes: 0, .. } => refuse("row_group_bytes", "at least 1"),
             RecorderConfig { queue_bytes, .. } if !(4096..=1 << 30).contains(queue_bytes) => {
                 refuse("queue_bytes", "4 KiB to 1 GiB")
+            }
+            // readers pass over partitions by their time
+            RecorderConfig { rotate_every, .. } if *rotate_every > Duration::from_secs(3600) => {
+                refuse("rotate_every", "at most an hour")
             }
             _ => Ok(()),
         }

@@ -117,6 +117,46 @@ pub enum CaptureError {
         /// The limit, [`RecorderConfig::max_dir_bytes`](crate::RecorderConfig::max_dir_bytes).
         limit: u64,
     },
+    /// A capture's address is none that is known, or its settings do not fit; caused by the caller or the environment.
+    #[error("cannot use {url} as a place of captures: {detail}")]
+    BadLocation {
+        /// The address, without what may be secret.
+        url: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// An object store refused or failed; caused by the store, the network, or the caller's rights.
+    #[error("cannot {action} {url}: {detail}")]
+    Store {
+        /// The verb that failed: `read`, `write`, `list`, ….
+        action: &'static str,
+        /// The object.
+        url: String,
+        /// What the store said.
+        detail: String,
+    },
+    /// The thread that talks to object stores cannot work; caused by the system, or by a defect.
+    #[error("cannot talk to object stores: {detail}")]
+    Network {
+        /// What happened.
+        detail: String,
+    },
+    /// An object of this name holds something else, and stays as it is; caused by two writers of one name.
+    #[error("{url} is not what {ours} has: {theirs} wrote it")]
+    Taken {
+        /// The object.
+        url: String,
+        /// Who wanted to write.
+        ours: String,
+        /// Who wrote before, as far as the object says.
+        theirs: String,
+    },
+    /// Files that wait for the object store fill the spool; caused by the store or the network.
+    #[error("{limit} bytes of files wait for the object store")]
+    SpoolFull {
+        /// The limit, [`StoreConfig::spool`](crate::StoreConfig::spool).
+        limit: u64,
+    },
     /// A configuration value is outside what works; caused by the caller.
     #[error("capture setting {setting} is out of range: {detail}")]
     Setting {

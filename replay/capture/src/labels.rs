@@ -4,14 +4,14 @@
 //! finding the later counts. The recorder and retention leave the file alone.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::fs::OpenOptions;
+use std::io::{BufRead, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::CaptureError;
+use crate::{CaptureError, Location};
 
 /// The file's name inside a capture folder.
 pub const LABELS: &str = "labels.jsonl";
@@ -82,29 +82,22 @@ impl Labels {
     ///
     /// # Errors
     /// The file cannot be read or is too large. Lines that are no labels are passed over: see [`Labels::broken`].
-    pub fn read(dir: impl AsRef<Path>) -> Result<Labels, CaptureError> {
-        let path = dir.as_ref().join(LABELS);
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Labels::default()),
-            Err(error) => return Err(CaptureError::io("open", &path)(error)),
+    pub fn read(dir: impl Into<Location>) -> Result<Labels, CaptureError> {
+        let location = dir.into().join(LABELS);
+        let path = PathBuf::from(location.to_string());
+        let Some(bytes) = location.read(MAX_BYTES)? else {
+            return Ok(Labels::default());
         };
         let mut labels = Labels::default();
-        let mut input = BufReader::new(file.take(MAX_BYTES + 1));
-        let mut read_in_all = 0;
+        let mut input = bytes.as_slice();
         for number in 1.. {
             let mut line = Vec::new();
             let read = input.by_ref().take(MAX_LINE as u64 + 1).read_until(b'\n', &mut line);
-            let read = read.map_err(CaptureError::io("read", &path))? as u64;
-            read_in_all += read;
-            if read_in_all > MAX_BYTES {
-                return Err(CaptureError::TooLarge { path, limit: MAX_BYTES });
-            }
-            if read == 0 {
+            if read.map_err(CaptureError::io("read", &path))? == 0 {
                 break;
             }
             if line.len() > MAX_LINE {
-                read_in_all += skip_line(&mut input).map_err(CaptureError::io("read", &path))?;
+                skip_line(&mut input).map_err(CaptureError::io("read", &path))?;
                 labels.bad(&path, number, format!("longer than {MAX_LINE} bytes"));
             } else if !line.trim_ascii().is_empty() {
                 match serde_json::from_slice::<Label>(&line) {
@@ -166,19 +159,17 @@ impl Labels {
 }
 
 /// Reads on to the end of the line.
-fn skip_line(input: &mut impl BufRead) -> std::io::Result<u64> {
-    let mut skipped = 0;
+fn skip_line(input: &mut impl BufRead) -> std::io::Result<()> {
     loop {
         let buffer = input.fill_buf()?;
         if buffer.is_empty() {
-            return Ok(skipped);
+            return Ok(());
         }
         let end = buffer.iter().position(|byte| *byte == b'\n');
         let used = end.map_or(buffer.len(), |at| at + 1);
         input.consume(used);
-        skipped += used as u64;
         if end.is_some() {
-            return Ok(skipped);
+            return Ok(());
         }
     }
 }

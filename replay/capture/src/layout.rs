@@ -20,6 +20,20 @@ impl Files {
         Ok(Files { dates, hours: VecDeque::new(), files: VecDeque::new() })
     }
 
+    /// Those of a capture, or of a `date=` or `hour=` folder in one.
+    pub(crate) fn of(dir: &Path) -> Result<Files, CaptureError> {
+        let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+        let name = absolute.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let mut files =
+            Files { dates: VecDeque::new(), hours: VecDeque::new(), files: VecDeque::new() };
+        match name {
+            name if name.starts_with("date=") => files.dates.push_back(dir.to_owned()),
+            name if name.starts_with("hour=") => files.hours.push_back(dir.to_owned()),
+            _ => return Files::below(dir),
+        }
+        Ok(files)
+    }
+
     /// Only this file.
     pub(crate) fn single(path: PathBuf) -> Files {
         Files { dates: VecDeque::new(), hours: VecDeque::new(), files: [path].into() }
@@ -48,7 +62,7 @@ impl Iterator for Files {
     }
 }
 
-fn is_finished(name: &str) -> bool {
+pub(crate) fn is_finished(name: &str) -> bool {
     name.ends_with(".parquet") && !name.starts_with('.')
 }
 

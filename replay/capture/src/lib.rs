@@ -47,7 +47,8 @@
 //! - Bodies and other text that peers choose appear in no footer and no statistics.
 //! - Errors of the disk stop neither the caller nor the recorder.
 //!
-//! The crate does no networking, and needs no async runtime.
+//! Finished files go to an object store where [`RecorderConfig::store`] names one, and are read from there by a
+//! [`Location`]. The network is used for that alone, on a thread of its own; users of the crate need no async runtime.
 
 mod batch;
 mod cells;
@@ -76,6 +77,7 @@ mod sidecar;
 mod signer;
 mod sort;
 mod space;
+mod store;
 mod ticket;
 mod verify;
 mod worker;
@@ -90,11 +92,12 @@ pub use manifest::Head;
 pub use pseudonym::Pseudonyms;
 pub use query::Query;
 pub use queue::{Health, Stats};
-pub use reader::Reader;
+pub use reader::{Locations, Reader};
 pub use record::{Record, SCHEMA_VERSION, Str};
 pub use recorder::Recorder;
 pub use sidecar::{read_config, read_ruleset};
 pub use signer::{Signer, key_id};
 pub use space::{FreeBytes, OnDiskFull};
+pub use store::{Location, OnSpoolFull, StoreConfig, StoreStats};
 pub use ticket::Ticket;
 pub use verify::{Break, BreakKind, VerifyOptions, VerifyReport, verify};

@@ -56,6 +56,8 @@ pub struct Stats {
     pub health: Health,
     /// Every row up to this `seq` is on the disk.
     pub durable_seq: i64,
+    /// What was uploaded, where files are.
+    pub store: Option<crate::StoreStats>,
 }
 
 /// A group is cut short at this size, to bound what the consumer holds beside the queue.

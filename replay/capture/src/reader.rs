@@ -21,10 +21,14 @@ use crate::disk::FileName;
 use crate::layout::Files;
 use crate::query::Query;
 use crate::record::Record;
+use crate::store::{Location, Place, RemoteFile, RemoteFiles, Source};
 
 /// Rows are decoded in batches of about this size, before compression.
 const BATCH_BYTES: i64 = 8 << 20;
 const BATCH_ROWS: i64 = 1024;
+
+/// Finished files, one after the other.
+pub type Locations = Box<dyn Iterator<Item = Result<Location, CaptureError>> + Send>;
 
 /// The rows of a capture folder or of one file, in (partition, file name, arrival) order.
 ///
@@ -32,7 +36,7 @@ const BATCH_ROWS: i64 = 1024;
 /// of it before stays valid, and the next file follows. Files that retention removes meanwhile are passed over.
 #[derive(Debug)]
 pub struct Reader {
-    files: Files,
+    files: Found,
     query: Query,
     /// Set when not every column is wanted.
     columns: Option<Vec<&'static str>>,
@@ -42,30 +46,30 @@ pub struct Reader {
 
 impl Reader {
     /// Reads every row and column.
-    pub fn open(path: impl AsRef<Path>) -> Result<Reader, CaptureError> {
+    pub fn open(path: impl Into<Location>) -> Result<Reader, CaptureError> {
         Reader::open_with(path, Query::default())
     }
 
     /// Reads the rows and columns that the query asks for.
-    pub fn open_with(path: impl AsRef<Path>, query: Query) -> Result<Reader, CaptureError> {
+    pub fn open_with(path: impl Into<Location>, query: Query) -> Result<Reader, CaptureError> {
         let columns = query.needed()?;
-        let path = path.as_ref();
-        let metadata = std::fs::metadata(path).map_err(CaptureError::io("open", path))?;
-        let files =
-            if metadata.is_dir() { Files::below(path)? } else { Files::single(path.to_owned()) };
+        let files = Found::at(path.into(), &query)?;
         Ok(Reader { files, query, columns, current: None, rows: Vec::new().into_iter() })
     }
 
-    /// The finished files below a capture folder, in order: for reading them on several threads.
-    pub fn files(
-        dir: impl AsRef<Path>,
-    ) -> Result<impl Iterator<Item = Result<PathBuf, CaptureError>>, CaptureError> {
-        Files::below(dir.as_ref())
+    /// The finished files of a capture or a part of one, in order: for reading them on several threads.
+    pub fn files(dir: impl Into<Location>) -> Result<Locations, CaptureError> {
+        Reader::files_for(dir, &Query::default())
+    }
+
+    /// As [`Reader::files`]; in a store, without those whose partition is of another time than the query asks for.
+    pub fn files_for(dir: impl Into<Location>, query: &Query) -> Result<Locations, CaptureError> {
+        Ok(Box::new(Found::at(dir.into(), query)?))
     }
 
     /// Whether a finished file may hold the row of this number, by its name; true when the name does not tell.
-    pub fn may_hold(file: &Path, writer: Option<&str>, seq: i64) -> bool {
-        let name = file.file_name().and_then(|name| name.to_str()).and_then(FileName::parse);
+    pub fn may_hold(file: &Location, writer: Option<&str>, seq: i64) -> bool {
+        let name = FileName::parse(file.name());
         name.is_none_or(|name| {
             writer.is_none_or(|writer| writer == name.writer)
                 && (name.first..=name.last).contains(&seq)
@@ -76,7 +80,7 @@ impl Reader {
     fn refill(&mut self) -> Option<Result<Vec<Record>, CaptureError>> {
         loop {
             let Some(mut file) = self.current.take() else {
-                match self.files.next()?.map(|path| OpenFile::open(path, self)) {
+                match self.files.next()?.map(|place| OpenFile::open(place, self)) {
                     Ok(Ok(file)) => self.current = file,
                     Ok(Err(error)) | Err(error) => return Some(Err(error)),
                 }
@@ -117,9 +121,52 @@ impl Iterator for Reader {
     }
 }
 
+/// Finished files, here or in a store.
+#[derive(Debug)]
+enum Found {
+    Local(Files),
+    Remote(RemoteFiles),
+}
+
+impl Found {
+    fn at(location: Location, query: &Query) -> Result<Found, CaptureError> {
+        Ok(match location.0 {
+            Place::Remote(object) => Found::Remote(RemoteFiles::of(object, query)?),
+            Place::Local(path) => {
+                let metadata = std::fs::metadata(&path).map_err(CaptureError::io("open", &path))?;
+                let is_dir = metadata.is_dir();
+                Found::Local(if is_dir { Files::of(&path)? } else { Files::single(path) })
+            }
+        })
+    }
+}
+
+impl Iterator for Found {
+    type Item = Result<Location, CaptureError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Found::Local(files) => files.next().map(|file| file.map(Location::from)),
+            Found::Remote(files) => files.next(),
+        }
+    }
+}
+
+/// The bytes of a file; `None` if it is gone.
+fn source(place: Location, path: &Path) -> Result<Option<Source>, CaptureError> {
+    match place.0 {
+        Place::Remote(object) => Ok(RemoteFile::open(object)?.map(Source::Remote)),
+        Place::Local(place) => match File::open(place) {
+            Ok(file) => Ok(Some(Source::Local(file))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(CaptureError::io("open", path)(error)),
+        },
+    }
+}
+
 struct OpenFile {
     path: PathBuf,
-    file: File,
+    file: Source,
     metadata: ArrowReaderMetadata,
     mask: ProjectionMask,
     groups: VecDeque<usize>,
@@ -134,11 +181,10 @@ impl std::fmt::Debug for OpenFile {
 
 impl OpenFile {
     /// `None` if the file is gone.
-    fn open(path: PathBuf, reader: &Reader) -> Result<Option<OpenFile>, CaptureError> {
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(CaptureError::io("open", &path)(error)),
+    fn open(place: Location, reader: &Reader) -> Result<Option<OpenFile>, CaptureError> {
+        let path = PathBuf::from(place.to_string());
+        let Some(file) = source(place, &path)? else {
+            return Ok(None);
         };
         let options = ArrowReaderOptions::new()
             .with_skip_arrow_metadata(true)
@@ -175,7 +221,7 @@ impl OpenFile {
     }
 
     fn read_group(&self, group: usize) -> Result<ParquetRecordBatchReader, CaptureError> {
-        let file = self.file.try_clone().map_err(CaptureError::io("open", &self.path))?;
+        let file = self.file.again().map_err(CaptureError::io("open", &self.path))?;
         let about = self.metadata.metadata().row_group(group);
         let row_bytes = about.total_byte_size() / about.num_rows().max(1);
         let batch_rows = (BATCH_BYTES / row_bytes.max(1)).clamp(1, BATCH_ROWS);

@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::config::RecorderConfig;
 use crate::disk::{self, Home};
 use crate::queue::{Queue, Stats};
 use crate::record::Record;
+use crate::store::Uploader;
 use crate::ticket::Ticket;
 use crate::worker::Worker;
 use crate::{CaptureError, recover, sidecar};
@@ -28,6 +29,7 @@ pub struct Recorder {
 struct Handle {
     queue: Arc<Queue>,
     config: RecorderConfig,
+    uploader: Option<Uploader>,
 }
 
 impl Recorder {
@@ -41,6 +43,9 @@ impl Recorder {
         disk::create_dir(&config.dir).map_err(not_writable)?;
         let home = Home::create(&config.dir).map_err(not_writable)?;
         let recovered = recover::dead_writers(&config);
+        let store = config.store.as_ref();
+        let uploader = store.map(|store| Uploader::start(store, &config.dir, &home.writer));
+        let uploader = uploader.transpose()?;
         let queue = Arc::new(Queue::new(config.clone()));
         queue.update(|state| {
             state.stats.recovered = recovered.rows;
@@ -48,7 +53,8 @@ impl Recorder {
             state.stats.errors = recovered.errors.len() as u64;
             state.stats.last_error = recovered.errors.last().map(ToString::to_string);
         });
-        let worker = Worker::new(queue.clone(), config.clone(), home)?;
+        let spool = uploader.as_ref().map(|uploader| uploader.spool.clone());
+        let worker = Worker::new(queue.clone(), config.clone(), home, spool)?;
         let guard = Guard { queue: queue.clone(), unfinished: Some("recorder thread died".into()) };
         thread::Builder::new()
             .name("wiregate-capture".into())
@@ -57,7 +63,7 @@ impl Recorder {
                 guard.unfinished = worker.run();
             })
             .map_err(CaptureError::io("start a thread for", &config.dir))?;
-        Ok(Recorder { handle: Arc::new(Handle { queue, config }) })
+        Ok(Recorder { handle: Arc::new(Handle { queue, config, uploader }) })
     }
 
     /// Hands a row over, without waiting unless [`OnOverflow::Block`](crate::OnOverflow::Block) is set.
@@ -74,17 +80,25 @@ impl Recorder {
     /// Keeps a rule set as `rulesets/<digest>.yaml`, durably; call it before the first row that names the digest.
     /// Blocks on the disk unless the digest is stored already.
     pub fn store_ruleset(&self, digest: &str, source: &str) -> Result<(), CaptureError> {
-        sidecar::store(&self.handle.config.dir, sidecar::RULESET, digest, source)
+        self.beside(sidecar::RULESET, digest, source)
     }
 
     /// Keeps a configuration (secrets out) as `config/<digest>.json`, as [`Recorder::store_ruleset`] does.
     pub fn store_config(&self, digest: &str, json: &str) -> Result<(), CaptureError> {
-        sidecar::store(&self.handle.config.dir, sidecar::CONFIG, digest, json)
+        self.beside(sidecar::CONFIG, digest, json)
+    }
+
+    fn beside(&self, kind: (&str, &str), digest: &str, text: &str) -> Result<(), CaptureError> {
+        let path = sidecar::store(&self.handle.config.dir, kind, digest, text)?;
+        if let Some(uploader) = &self.handle.uploader {
+            uploader.spool.added(&path);
+        }
+        Ok(())
     }
 
     /// The books. `enqueued = written + dropped + in_queue` holds at every call.
     pub fn stats(&self) -> Stats {
-        self.handle.queue.lock().stats.clone()
+        self.handle.stats()
     }
 
     /// Whether a row would be taken and reach the disk, as far as is known: false while the queue is full, the disk
@@ -98,14 +112,30 @@ impl Recorder {
         &self.handle.config.dir
     }
 
-    /// Takes no more rows, writes those in the queue, finishes the file and gives up the journal.
+    /// Takes no more rows, writes those in the queue, finishes the file, gives up the journal, and uploads what waits,
+    /// trying each file once more at most. What could not be uploaded stays in the folder for the next recorder and is
+    /// no error: [`Stats::store`] tells.
     pub fn close(&self, timeout: Duration) -> Result<Stats, CaptureError> {
         self.handle.close(timeout)
     }
 }
 
 impl Handle {
+    fn stats(&self) -> Stats {
+        let store = self.uploader.as_ref().map(|uploader| uploader.spool.stats());
+        Stats { store, ..self.queue.lock().stats.clone() }
+    }
+
     fn close(&self, timeout: Duration) -> Result<Stats, CaptureError> {
+        let begun = Instant::now();
+        let closed = self.close_queue(timeout);
+        if let Some(uploader) = &self.uploader {
+            uploader.close(timeout.saturating_sub(begun.elapsed()));
+        }
+        closed.map(|()| self.stats())
+    }
+
+    fn close_queue(&self, timeout: Duration) -> Result<(), CaptureError> {
         self.queue.close();
         let state = self.queue.lock();
         let waited = self.queue.news.wait_timeout_while(state, timeout, |state| !state.closed);
@@ -113,7 +143,7 @@ impl Handle {
         match &state.unfinished {
             _ if !state.closed => Err(CaptureError::TimedOut),
             Some(detail) => Err(CaptureError::Unfinished { detail: detail.clone() }),
-            None => Ok(state.stats.clone()),
+            None => Ok(()),
         }
     }
 }

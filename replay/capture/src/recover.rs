@@ -276,7 +276,7 @@ mod tests {
         let segment = fs::read(home.join("000000000001.wal")).unwrap();
         dead_writers(&config);
         let file = Reader::files(dir.path()).unwrap().next().unwrap().unwrap();
-        fs::write(&file, "torn").unwrap();
+        fs::write(file.path().unwrap(), "torn").unwrap();
         fs::create_dir(&home).unwrap();
         fs::write(home.join("000000000001.wal"), segment).unwrap();
         assert_eq!(dead_writers(&config).rows, 5);

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::CaptureError;
@@ -10,6 +11,7 @@ use crate::layout::{Files, list};
 use crate::manifest::{Manifest, Removed, What};
 use crate::record::Record;
 use crate::space::Space;
+use crate::store::Spool;
 
 /// Other writers fill the folder too; so the size is measured anew after this many own files.
 const MEASURE_EVERY: u32 = 16;
@@ -23,12 +25,19 @@ pub(crate) struct Retention {
     /// The size last measured, plus own files since.
     size: u64,
     added: u32,
+    /// Files that wait for a store are left to it.
+    spool: Option<Arc<Spool>>,
 }
 
 impl Retention {
     /// `limit` 0 and `max_age` 0 mean none.
-    pub(crate) fn new(dir: &Path, limit: u64, max_age: Duration) -> Retention {
-        Retention { dir: dir.to_owned(), limit, max_age, size: 0, added: 0 }
+    pub(crate) fn new(
+        dir: &Path,
+        limit: u64,
+        max_age: Duration,
+        spool: Option<Arc<Spool>>,
+    ) -> Retention {
+        Retention { dir: dir.to_owned(), limit, max_age, size: 0, added: 0, spool }
     }
 
     /// Takes note of a finished file and removes old ones when due. One gap row for each file removed.
@@ -39,11 +48,23 @@ impl Retention {
     ) -> Result<Vec<Record>, CaptureError> {
         self.size += fs::metadata(file).map_or(0, |metadata| metadata.len());
         self.added += 1;
+        let mut notes = self.give_up(manifest)?;
         let over = self.limit > 0 && self.size > self.limit;
         if over || self.added >= MEASURE_EVERY || !self.max_age.is_zero() {
-            return self.enforce(Some(file), manifest);
+            notes.extend(self.enforce(Some(file), manifest)?);
         }
-        Ok(Vec::new())
+        Ok(notes)
+    }
+
+    /// Removes files for which the spool has no more room.
+    fn give_up(&mut self, manifest: &mut Manifest) -> Result<Vec<Record>, CaptureError> {
+        let mut notes = Vec::new();
+        for file in self.spool.as_ref().map(|spool| spool.overflow()).unwrap_or_default() {
+            let (bytes, note) = self.remove(&file, "spool_full", manifest)?;
+            notes.extend(note);
+            self.size = self.size.saturating_sub(bytes);
+        }
+        Ok(notes)
     }
 
     /// Measures the folder and removes the oldest files, but never `keep`.
@@ -63,12 +84,13 @@ impl Retention {
             _ if self.limit > 0 && size > self.limit => Some("retention"),
             _ => None,
         };
+        let waits = self.waiting();
         let mut size = self.size;
         let mut notes = Vec::new();
         for file in Files::below(&self.dir)? {
             let file = file?;
             let Some(reason) = why(size, &file) else { break };
-            if keep == Some(file.as_path()) {
+            if waits(&file) || keep == Some(file.as_path()) {
                 continue;
             }
             let (bytes, note) = self.remove(&file, reason, manifest)?;
@@ -86,15 +108,29 @@ impl Retention {
         manifest: &mut Manifest,
     ) -> Result<Vec<Record>, CaptureError> {
         let mut notes = Vec::new();
-        for file in Files::below(&self.dir)? {
-            if !space.look() {
-                break;
+        let waits = self.waiting();
+        // what the store has goes first
+        for sent in [true, false] {
+            for file in Files::below(&self.dir)? {
+                if !space.look() {
+                    return Ok(notes);
+                }
+                let file = file?;
+                if sent && waits(&file) {
+                    continue;
+                }
+                let (bytes, note) = self.remove(&file, "disk_full", manifest)?;
+                notes.extend(note);
+                self.size = self.size.saturating_sub(bytes);
             }
-            let (bytes, note) = self.remove(&file?, "disk_full", manifest)?;
-            notes.extend(note);
-            self.size = self.size.saturating_sub(bytes);
         }
         Ok(notes)
+    }
+
+    /// Tells of a file whether it waits for a store.
+    fn waiting(&self) -> impl Fn(&Path) -> bool + use<> {
+        let spool = self.spool.clone().map(|spool| (spool.arrived(), spool));
+        move |file| spool.as_ref().is_some_and(|(arrived, spool)| spool.holds(file, arrived))
     }
 
     /// Its bytes, and the note about it unless another writer was quicker.

@@ -2,12 +2,12 @@
 //!
 //! A replay needs the rules themselves, not their hash. Files appear whole, and a digest once stored stays as it is.
 
-use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::fs;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{CaptureError, disk};
+use crate::{CaptureError, Location, disk};
 
 /// Folder and extension of rule sets.
 pub(crate) const RULESET: (&str, &str) = ("rulesets", "yaml");
@@ -17,23 +17,21 @@ pub(crate) const CONFIG: (&str, &str) = ("config", "json");
 const MAX_BYTES: u64 = 64 << 20;
 
 /// The rule set that rows of this capture name as `ruleset_digest`.
-pub fn read_ruleset(dir: impl AsRef<Path>, digest: &str) -> Result<String, CaptureError> {
-    read(&path(dir.as_ref(), RULESET, digest)?)
+pub fn read_ruleset(dir: impl Into<Location>, digest: &str) -> Result<String, CaptureError> {
+    read(&dir.into(), RULESET, digest)
 }
 
 /// The configuration or policy that rows of this capture name as `config_digest` or `policy_digest`.
-pub fn read_config(dir: impl AsRef<Path>, digest: &str) -> Result<String, CaptureError> {
-    read(&path(dir.as_ref(), CONFIG, digest)?)
+pub fn read_config(dir: impl Into<Location>, digest: &str) -> Result<String, CaptureError> {
+    read(&dir.into(), CONFIG, digest)
 }
 
-fn read(path: &Path) -> Result<String, CaptureError> {
-    let file = File::open(path).map_err(CaptureError::io("open", path))?;
-    let mut text = String::new();
-    let read = file.take(MAX_BYTES + 1).read_to_string(&mut text);
-    if read.map_err(CaptureError::io("read", path))? as u64 > MAX_BYTES {
-        return Err(CaptureError::TooLarge { path: path.to_owned(), limit: MAX_BYTES });
-    }
-    Ok(text)
+fn read(dir: &Location, kind: (&str, &str), digest: &str) -> Result<String, CaptureError> {
+    let location = dir.join(&name(kind, digest)?);
+    let path = PathBuf::from(location.to_string());
+    let bytes = location.read(MAX_BYTES)?;
+    let bytes = bytes.ok_or_else(|| CaptureError::io("open", &path)(ErrorKind::NotFound.into()))?;
+    String::from_utf8(bytes).map_err(CaptureError::damaged(&path))
 }
 
 /// Stores a text under its digest, durably, unless it is there already.
@@ -42,13 +40,13 @@ pub(crate) fn store(
     (folder, extension): (&str, &str),
     digest: &str,
     text: &str,
-) -> Result<(), CaptureError> {
+) -> Result<PathBuf, CaptureError> {
     let path = path(dir, (folder, extension), digest)?;
     if text.len() as u64 > MAX_BYTES {
         return Err(CaptureError::TooLarge { path, limit: MAX_BYTES });
     }
     if fs::metadata(&path).is_ok_and(|metadata| metadata.len() == text.len() as u64) {
-        return Ok(());
+        return Ok(path);
     }
     let folder = dir.join(folder);
     disk::create_dir(&folder).map_err(CaptureError::io("create", &folder))?;
@@ -65,20 +63,20 @@ pub(crate) fn store(
     if written.is_err() {
         let _ = fs::remove_file(&tmp);
     }
-    written
+    written.map(|()| path)
+}
+
+fn path(dir: &Path, kind: (&str, &str), digest: &str) -> Result<PathBuf, CaptureError> {
+    Ok(dir.join(name(kind, digest)?))
 }
 
 /// `sha256:ab` becomes `sha256-ab`; whatever could leave the folder is refused.
-fn path(
-    dir: &Path,
-    (folder, extension): (&str, &str),
-    digest: &str,
-) -> Result<PathBuf, CaptureError> {
+fn name((folder, extension): (&str, &str), digest: &str) -> Result<String, CaptureError> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'-' | b'_');
     if !(1..=128).contains(&digest.len()) || !digest.bytes().all(plain) {
         return Err(CaptureError::BadDigest { digest: digest.chars().take(160).collect() });
     }
-    Ok(dir.join(folder).join(format!("{}.{extension}", digest.replace(':', "-"))))
+    Ok(format!("{folder}/{}.{extension}", digest.replace(':', "-")))
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use crate::recover::{self, Recovered};
 use crate::retain::Retention;
 use crate::seal::{hex, sha256};
 use crate::space::{OnDiskFull, Space};
+use crate::store::Spool;
 use crate::writer::FileWriter;
 
 /// How long a file that could not be finished waits for its next try.
@@ -40,6 +41,8 @@ pub(crate) struct Worker {
     /// The last file is being finished: nothing may follow it.
     closing: bool,
     retention: Retention,
+    /// Where finished files are to be uploaded.
+    spool: Option<Arc<Spool>>,
     space: Space,
     manifest: Manifest,
     /// When it last stated something.
@@ -69,8 +72,10 @@ impl Worker {
         queue: Arc<Queue>,
         config: RecorderConfig,
         home: Home,
+        spool: Option<Arc<Spool>>,
     ) -> Result<Worker, CaptureError> {
-        let mut retention = Retention::new(&config.dir, config.max_dir_bytes, config.max_age);
+        let mut retention =
+            Retention::new(&config.dir, config.max_dir_bytes, config.max_age, spool.clone());
         let space = Space::new(&config.dir, config.min_free_bytes, config.free_bytes);
         let mut manifest = Manifest::open(&config.dir, &home.writer, config.signer.clone())?;
         let removed = retention.enforce(None, &mut manifest);
@@ -85,6 +90,7 @@ impl Worker {
             last_ts_us: jiff::Timestamp::now().as_microsecond(),
             closing: false,
             retention,
+            spool,
             space,
             manifest,
             stated: Instant::now(),
@@ -276,6 +282,9 @@ impl Worker {
         if limit > 0 && self.stuck >= limit {
             return Err(CaptureError::JournalFull { limit });
         }
+        if let Some(limit) = self.spool.as_ref().and_then(|spool| spool.refuses()) {
+            return Err(CaptureError::SpoolFull { limit });
+        }
         self.home.restore().map_err(CaptureError::io("restore", &self.home.path))?;
         let segment = if self.config.journal == Journal::Off {
             None
@@ -412,6 +421,10 @@ impl Worker {
             state.stats.durable_seq = durable;
             state.durability.keep(unsettled);
         });
+        if let Some(spool) = &self.spool {
+            spool.added(&file);
+            spool.added(&spool.manifest());
+        }
         // a note about a removal needs a file to stand in; while closing, the next recorder sees to it
         if !self.closing {
             let removed = self.retention.added(&file, &mut self.manifest);
@@ -456,6 +469,7 @@ impl Worker {
             self.retry_at = Some(Instant::now() + RETRY);
         }
         done.errors.iter().for_each(|error| self.complain(error));
+        self.look();
         self.queue.update(|state| {
             state.stats.files += done.files;
             state.stats.recovered += done.rows;
@@ -481,11 +495,19 @@ impl Worker {
             self.complain(&error);
         }
         if self.retry_at.is_none() {
+            self.look();
             self.home.remove();
             return None;
         }
         let last = self.queue.lock().stats.last_error.clone();
         Some(last.unwrap_or_default())
+    }
+
+    /// Lets the uploads find what was not told to them: recovered files, the end of the manifest.
+    fn look(&self) {
+        if let Some(Err(error)) = self.spool.as_ref().map(|spool| spool.look()) {
+            self.complain(&error);
+        }
     }
 
     fn complain(&self, error: &CaptureError) {

@@ -29,7 +29,7 @@ fn read(dir: &Path) -> Vec<Record> {
 }
 
 fn files(dir: &Path) -> Vec<PathBuf> {
-    Reader::files(dir).unwrap().collect::<Result<_, _>>().unwrap()
+    Reader::files(dir).unwrap().map(|file| file.unwrap().path().unwrap().to_owned()).collect()
 }
 
 fn balanced(stats: &capture::Stats) -> bool {

@@ -66,7 +66,7 @@ fn first(dir: &Path) -> (BreakKind, String) {
 }
 
 fn files(dir: &Path) -> Vec<PathBuf> {
-    Reader::files(dir).unwrap().collect::<Result<_, _>>().unwrap()
+    Reader::files(dir).unwrap().map(|file| file.unwrap().path().unwrap().to_owned()).collect()
 }
 
 fn name(dir: &Path, file: &Path) -> String {

@@ -1,10 +1,9 @@
 //! One row, judged again: a function of the row, the rules and the policy.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 
-use capture::{Record, Str};
+use capture::{Location, Record, Str};
 use inspect::message::ValueKind;
 use inspect::surface::surface_of;
 use inspect::{
@@ -82,7 +81,7 @@ pub struct Found {
 impl<'a> Judge<'a> {
     /// A judge for rows of the capture that `path` lies in.
     #[must_use]
-    pub fn new(path: &Path, rules: RulesFrom<'a>, options: &'a Options<'a>) -> Self {
+    pub fn new(path: &Location, rules: RulesFrom<'a>, options: &'a Options<'a>) -> Self {
         let rules = match rules {
             RulesFrom::Recorded => Rules::Recorded,
             RulesFrom::Set(set) => match sets::without(set, &options.without) {

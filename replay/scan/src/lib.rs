@@ -17,9 +17,9 @@
 //! ```no_run
 //! use scan::{Options, RulesFrom, scan};
 //!
-//! let report = scan("capture".as_ref(), RulesFrom::Recorded, &Options::default())?;
+//! let report = scan("capture".parse::<capture::Location>()?, RulesFrom::Recorded, &Options::default())?;
 //! assert!(!report.differs(), "{report}");
-//! # Ok::<(), scan::ScanError>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! [`compare`] judges by two sets side by side: what an update of the rules would change.
@@ -38,9 +38,8 @@ mod tally;
 pub mod text;
 
 use std::fmt;
-use std::path::Path;
 
-use capture::{CaptureError, Labels, Query, Record};
+use capture::{CaptureError, Labels, Location, Query, Record};
 use inspect::{Policy, Preset, RuleSet};
 
 pub use explain::Explanation;
@@ -48,7 +47,6 @@ pub use judge::{Found, Judge, Judged};
 pub use labelled::{LabelReport, Labelled};
 pub use report::{ActionChange, JudgedWith, Reason, Report, RuleDiff, Sample, Unjudged, What};
 pub use rows::{Rows, find};
-pub use sets::root_of;
 
 /// The rules that judge.
 #[derive(Clone, Copy, Debug)]
@@ -164,19 +162,25 @@ const COLUMNS: [&str; 20] = [
 /// # Errors
 /// The capture cannot be opened. Damaged files and missing rule sets or policies on the way are
 /// counted in [`Report::errors`], and the scan goes on.
-pub fn scan(path: &Path, rules: RulesFrom<'_>, options: &Options<'_>) -> Result<Report, ScanError> {
-    Ok(scan_rows(open(path, options)?, path, rules, options))
+pub fn scan(
+    path: impl Into<Location>,
+    rules: RulesFrom<'_>,
+    options: &Options<'_>,
+) -> Result<Report, ScanError> {
+    let path = path.into();
+    Ok(scan_rows(open(&path, options)?, &path, rules, options))
 }
 
 /// Judges rows that come from elsewhere (another engine, a test); `path` is the capture that
 /// holds their rule sets and policies.
 pub fn scan_rows(
     rows: impl IntoIterator<Item = Result<Record, CaptureError>>,
-    path: &Path,
+    path: impl Into<Location>,
     rules: RulesFrom<'_>,
     options: &Options<'_>,
 ) -> Report {
-    judge_rows(rows, path, Judge::new(path, rules, options), options, |row, _| row)
+    let path = path.into();
+    judge_rows(rows, &path, Judge::new(&path, rules, options), options, |row, _| row)
 }
 
 /// Judges the rows of a capture by two rule sets under one policy: what the report calls recorded
@@ -185,17 +189,18 @@ pub fn scan_rows(
 /// # Errors
 /// As of [`scan()`].
 pub fn compare(
-    path: &Path,
+    path: impl Into<Location>,
     before: &RuleSet,
     after: &RuleSet,
     policy: &Policy,
     options: &Options<'_>,
 ) -> Result<Report, ScanError> {
-    let rows = open(path, options)?;
-    let mut then = Judge::new(path, RulesFrom::Set(before), options).under(policy);
-    let now = Judge::new(path, RulesFrom::Set(after), options).under(policy);
+    let path = path.into();
+    let rows = open(&path, options)?;
+    let mut then = Judge::new(&path, RulesFrom::Set(before), options).under(policy);
+    let now = Judge::new(&path, RulesFrom::Set(after), options).under(policy);
     let mut newly_blocked = 0;
-    let mut report = judge_rows(rows, path, now, options, |mut row, now| {
+    let mut report = judge_rows(rows, &path, now, options, |mut row, now| {
         // A row that cannot be judged stays as it is: the other set cannot judge it either.
         if let Ok(judged) = then.judge(&row) {
             newly_blocked += now.map_or(0, |now| u64::from(now.blocks_more_than(&judged)));
@@ -213,13 +218,13 @@ pub fn compare(
 /// Judges each row, and compares that with what `recorded` makes of it.
 fn judge_rows(
     rows: impl IntoIterator<Item = Result<Record, CaptureError>>,
-    path: &Path,
+    path: &Location,
     mut judge: Judge<'_>,
     options: &Options<'_>,
     mut recorded: impl FnMut(Record, Option<&Judged>) -> Record,
 ) -> Report {
     let mut tally = tally::Tally::new(judge.judged_with(), options.samples_per_rule);
-    match Labels::read(root_of(path)) {
+    match Labels::read(path.root()) {
         Ok(labels) => tally.labels(labels),
         Err(error) => tally.error(error.to_string()),
     }
@@ -247,7 +252,7 @@ fn judge_rows(
     tally.finish()
 }
 
-fn open(path: &Path, options: &Options<'_>) -> Result<Rows, ScanError> {
+fn open(path: &Location, options: &Options<'_>) -> Result<Rows, ScanError> {
     let query = Query {
         columns: Some(COLUMNS.iter().map(|&name| name.to_owned()).collect()),
         from_us: options.from_us,

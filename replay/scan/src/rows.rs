@@ -1,19 +1,17 @@
 //! Which rows a path means: a capture, a part of one, or one file.
 
 use std::iter::Peekable;
-use std::path::{Path, PathBuf};
 
-use capture::{CaptureError, Query, Reader, Record};
+use capture::{CaptureError, Location, Locations, Query, Reader, Record};
 
 use crate::ScanError;
-use crate::sets::root_of;
 
 /// The rows of this number, of one writer or of all; with these columns, or with all.
 ///
 /// # Errors
 /// The path cannot be opened, or no such row is found and a file is damaged.
 pub fn find(
-    path: &Path,
+    path: &Location,
     writer: Option<&str>,
     seq: i64,
     columns: Option<&[&str]>,
@@ -24,7 +22,7 @@ pub fn find(
     });
     let query = Query { columns, ..Query::default() };
     let of = writer.map(str::to_owned);
-    let wants = move |file: &Path| Reader::may_hold(file, of.as_deref(), seq);
+    let wants = move |file: &Location| Reader::may_hold(file, of.as_deref(), seq);
     let (mut found, mut damage) = (Vec::new(), None);
     for row in Rows::open_some(path, query, wants)? {
         match row {
@@ -35,18 +33,14 @@ pub fn find(
         }
     }
     match damage {
-        Some(source) if found.is_empty() => {
-            Err(ScanError::Open { path: path.display().to_string(), source })
-        }
+        Some(source) if found.is_empty() => Err(ScanError::Open { path: path.to_string(), source }),
         _ => Ok(found),
     }
 }
 
-type Files = Box<dyn Iterator<Item = Result<PathBuf, CaptureError>>>;
-
 /// The rows below a path, file by file. A damaged file is one error item; the next file follows.
 pub struct Rows {
-    files: Peekable<Files>,
+    files: Peekable<Locations>,
     query: Query,
     current: Option<Reader>,
 }
@@ -57,34 +51,30 @@ impl Rows {
     /// # Errors
     /// The path or a column of the query does not exist, or there is no finished file: rather
     /// that than \"no difference in 0 rows\" for a folder that is no capture.
-    pub fn open(path: &Path, query: Query) -> Result<Self, ScanError> {
+    pub fn open(path: &Location, query: Query) -> Result<Self, ScanError> {
         Self::open_some(path, query, |_| true)
     }
 
     /// The same, of the files that `wants` likes; a file given by its path is read whatever it says.
     fn open_some(
-        path: &Path,
+        path: &Location,
         query: Query,
-        wants: impl Fn(&Path) -> bool + 'static,
+        wants: impl Fn(&Location) -> bool + Send + 'static,
     ) -> Result<Self, ScanError> {
-        let failed = |source| ScanError::Open { path: path.display().to_string(), source };
+        let failed = |source| ScanError::Open { path: path.to_string(), source };
         // Says what is wrong with the path or the query.
         let reader = Reader::open_with(path, query.clone()).map_err(failed)?;
-        if !path.is_dir() {
-            let files: Files = Box::new(std::iter::empty());
+        if path.path().map_or(path.name().ends_with(".parquet"), |path| !path.is_dir()) {
+            let files: Locations = Box::new(std::iter::empty());
             return Ok(Self { files: files.peekable(), query, current: Some(reader) });
         }
-        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        let files = Reader::files(root_of(path)).map_err(failed)?;
-        // An error item belongs to the whole; a file to the part asked for.
-        let files = files
-            .filter(move |file| file.as_ref().map_or(true, |file| file.starts_with(&absolute)));
-        let mut files = files.peekable();
-        if files.peek().is_none() {
-            return Err(ScanError::Empty { path: path.display().to_string() });
+        let mut files = Reader::files_for(path, &query).map_err(failed)?.peekable();
+        // none of that time is an answer; none at all is no capture
+        if files.peek().is_none() && Reader::files(path).map_err(failed)?.next().is_none() {
+            return Err(ScanError::Empty { path: path.to_string() });
         }
-        let files = files.filter(move |file| file.as_ref().map_or(true, |file| wants(file)));
-        let files = (Box::new(files) as Files).peekable();
+        let files = files.filter(move |file| file.as_ref().map_or(true, &wants));
+        let files = (Box::new(files) as Locations).peekable();
         Ok(Self { files, query, current: None })
     }
 }

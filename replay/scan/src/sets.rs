@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use capture::Str;
+use capture::{Location, Str};
 use inspect::{Policy, RuleFile, RuleSet, SetDef};
 
 /// Compiled sets kept at a time; a capture whose rows change between more of them compiles again.
@@ -18,7 +17,7 @@ const MAX_ERRORS: usize = 1000;
 /// What rows refer to, by digest. `None` in a map: tried, and failed.
 #[derive(Debug)]
 pub(crate) struct Sets {
-    root: PathBuf,
+    root: Location,
     without: Vec<String>,
     rules: HashMap<Str, Option<Arc<RuleSet>>>,
     policies: HashMap<Str, Option<Policy>>,
@@ -26,9 +25,9 @@ pub(crate) struct Sets {
 }
 
 impl Sets {
-    pub(crate) fn new(path: &Path, without: &[String]) -> Self {
+    pub(crate) fn new(path: &Location, without: &[String]) -> Self {
         Self {
-            root: root_of(path),
+            root: path.root(),
             without: without.to_vec(),
             rules: HashMap::new(),
             policies: HashMap::new(),
@@ -109,15 +108,4 @@ impl Sets {
 pub(crate) fn without(set: &RuleSet, ids: &[String]) -> Option<RuleSet> {
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
     (!ids.is_empty()).then(|| set.without(&ids))
-}
-
-/// The capture folder a path lies in: the nearest folder upwards that holds rule sets.
-#[must_use]
-pub fn root_of(path: &Path) -> PathBuf {
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    absolute
-        .ancestors()
-        .find(|folder| folder.join("rulesets").is_dir())
-        .unwrap_or(&absolute)
-        .to_owned()
 }

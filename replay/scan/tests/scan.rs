@@ -334,8 +334,14 @@ fn what_reaches_into_a_placeholder_counts_only_where_it_was_recorded() {
         let row = row(0, &passing, &live, &Policy::default(), bodies);
         assert!(row.rule_ids.iter().any(|id| &**id == "test.across"));
         let options = Options::default().with_policy(Policy::default());
-        let judge =
-            |set| scan_rows([Ok(row.clone())], "none".as_ref(), RulesFrom::Set(set), &options);
+        let judge = |set| {
+            scan_rows(
+                [Ok(row.clone())],
+                std::path::Path::new("none"),
+                RulesFrom::Set(set),
+                &options,
+            )
+        };
         let report = judge(&live);
         assert!(!report.differs(), "{bodies:?}\n{report}");
         // The text between is gone: what might be caught there is not said to be.
@@ -396,7 +402,8 @@ fn the_built_in_rules_agree_with_themselves_on_their_examples() {
             });
             let options =
                 Options { samples_per_rule: 50, ..Options::default() }.with_policy(policy.clone());
-            let report = scan_rows(rows, "none".as_ref(), RulesFrom::Set(&set), &options);
+            let report =
+                scan_rows(rows, std::path::Path::new("none"), RulesFrom::Set(&set), &options);
             assert!(!report.differs(), "{bodies:?} {policy:?}\n{report}");
             assert!(report.rules.len() > 50, "{report}");
         }
