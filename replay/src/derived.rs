@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ::scan::Rows;
 use ::scan::text::{Align, Table};
-use ::scan::{Rows, root_of};
-use capture::{Derived, DerivedSums, Query, Reader, Record, Signer};
+use capture::{Derived, DerivedSums, Location, Query, Reader, Record, Signer};
 use clap::Args;
 use serde::Serialize;
 
@@ -22,8 +22,10 @@ pub(crate) struct Source {
 impl Source {
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         // says what is wrong with the path
-        drop(Rows::open(path, Query::default())?);
-        let root = root_of(path);
+        let location = Location::from(path);
+        drop(Rows::open(&location, Query::default())?);
+        let root = location.root();
+        let root = root.path().unwrap_or(path).to_owned();
         if !path.is_dir() {
             return Ok(Self { root, files: vec![(None, path.to_owned())] });
         }
@@ -31,10 +33,11 @@ impl Source {
         let mut files = Vec::new();
         for file in Reader::files(&root)? {
             let file = file?;
-            if file.starts_with(&absolute) {
-                let folder = file.parent().and_then(|folder| folder.strip_prefix(&root).ok());
-                files.push((folder.map(Path::to_owned), file));
-            }
+            let Some(file) = file.path().filter(|file| file.starts_with(&absolute)) else {
+                continue;
+            };
+            let folder = file.parent().and_then(|folder| folder.strip_prefix(&root).ok());
+            files.push((folder.map(Path::to_owned), file.to_owned()));
         }
         Ok(Self { root, files })
     }

@@ -103,7 +103,7 @@ impl Derived {
         let mut source_labels = Vec::new();
         for source in sources {
             seen.extend(manifest::heads(source, &id)?);
-            source_labels.push(Labels::read(source)?);
+            source_labels.push(Labels::read(*source)?);
         }
         manifest.begin(made_by, how, seen)?;
         // what marks the folder as a capture, even where no row names a rule set
@@ -259,7 +259,7 @@ impl Derived {
                     text.ok()
                 });
                 match held {
-                    Some(text) => sidecar::store(&self.staging, kind, digest, &text)?,
+                    Some(text) => drop(sidecar::store(&self.staging, kind, digest, &text)?),
                     None => self.sums.missing_sidecars += 1,
                 }
             }
