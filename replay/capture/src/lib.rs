@@ -50,10 +50,12 @@
 //! The crate does no networking, and needs no async runtime.
 
 mod batch;
+mod bech32;
 mod cells;
 mod config;
 mod disk;
 mod error;
+mod escrow;
 mod journal;
 pub mod labels;
 mod layout;
@@ -81,6 +83,7 @@ mod writer;
 pub use batch::{from_batch, to_batch};
 pub use config::{Journal, OnOverflow, RecorderConfig};
 pub use error::CaptureError;
+pub use escrow::{Identity, Recipients};
 pub use labels::{Label, Labels, Said};
 pub use manifest::Head;
 pub use query::Query;
