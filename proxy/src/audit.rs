@@ -12,8 +12,9 @@ use capture::{Record, Recorder, Str};
 use inspect::Direction;
 use inspect::message::Kind;
 
-use crate::config::{Bodies, OnOverflow};
+use crate::config::{Bodies, Extent, OnOverflow};
 use crate::envelope::{Context, clipped};
+use crate::extent;
 use crate::policy::inspect::Seen;
 use crate::session::{Exchange, Sessions};
 use tokio::runtime::RuntimeFlavor;
@@ -55,6 +56,8 @@ pub struct Kept {
     length: usize,
     state: &'static str,
     redactions: Option<Str>,
+    /// What is to be sealed beside it.
+    original: Option<Bytes>,
 }
 
 impl Audit {
@@ -98,7 +101,7 @@ impl Audit {
         row.deny_reason = denied.map(word);
         put(&mut row, kept.clone());
         time(&mut row, seen.envelope.direction, timing);
-        self.hand_over(row);
+        self.hand_over(cx, row);
         Some(kept)
     }
 
@@ -122,19 +125,25 @@ impl Audit {
         }
         let mut row = self.row(cx, leg, seen.envelope.direction);
         self.fill(&mut row, cx, sessions, seen);
-        let raw =
-            Kept { body: Some(bytes.clone()), length: bytes.len(), state: "raw", redactions: None };
+        let raw = Kept {
+            body: Some(bytes.clone()),
+            length: bytes.len(),
+            state: "raw",
+            redactions: None,
+            original: None,
+        };
         // What was redacted for the wire may be less than what the record hides.
         put(
             &mut row,
             match kept {
-                Some(kept) if cx.snapshot.config.capture.bodies == Bodies::Redacted => {
-                    Kept { length: bytes.len(), ..kept }
+                Some(kept) if cx.snapshot.config.capture.bodies != Bodies::Raw => {
+                    let original = kept.original.is_some().then(|| bytes.clone());
+                    Kept { length: bytes.len(), original, ..kept }
                 }
                 _ => raw,
             },
         );
-        self.hand_over(row);
+        self.hand_over(cx, row);
     }
 
     /// Records an answer the gateway made itself. It holds nothing of the message it answers.
@@ -172,10 +181,11 @@ impl Audit {
                 length: answer.len(),
                 state: "raw",
                 redactions: None,
+                original: None,
             },
         );
         time(&mut row, direction, timing);
-        self.hand_over(row);
+        self.hand_over(cx, row);
     }
 
     /// Records bytes that are no message. What can't be read can't be redacted: unless bodies are
@@ -194,7 +204,8 @@ impl Audit {
         let mut row = self.row(cx, leg, direction);
         row.kind = Some(word("transport"));
         row.deny_reason = Some(word(reason));
-        let raw = cx.snapshot.config.capture.bodies == Bodies::Raw;
+        let bodies = cx.snapshot.config.capture.bodies;
+        let raw = bodies == Bodies::Raw;
         put(
             &mut row,
             Kept {
@@ -202,9 +213,10 @@ impl Audit {
                 length: bytes.len(),
                 state: if raw { "raw" } else { "withheld" },
                 redactions: None,
+                original: (bodies == Bodies::Escrow).then(|| bytes.clone()),
             },
         );
-        self.hand_over(row);
+        self.hand_over(cx, row);
     }
 
     /// Records what happened on a connection without a message: a refusal before the body, a
@@ -217,7 +229,7 @@ impl Audit {
         row.kind = Some(word("transport"));
         row.http_status = Some(i32::from(status));
         row.deny_reason = reason.map(word);
-        self.hand_over(row);
+        self.hand_over(cx, row);
     }
 
     /// Records that a client left before its answer came.
@@ -232,7 +244,7 @@ impl Audit {
         row.method = Some(exchange.method.clone());
         row.name.clone_from(&exchange.name);
         row.deny_reason = Some(word("client_gone"));
-        self.hand_over(row);
+        self.hand_over(cx, row);
     }
 
     fn row(&self, cx: &Context, leg: Leg, direction: Direction) -> Record {
@@ -285,8 +297,13 @@ impl Audit {
         }
     }
 
-    fn hand_over(&self, row: Record) {
+    fn hand_over(&self, cx: &Context, mut row: Record) {
         let Some(recorder) = &self.recorder else { return };
+        match cx.snapshot.extents.of(&row, is_acted_upon(&row)) {
+            Extent::Off => return recorder.leave_out(),
+            Extent::Metadata => extent::withhold(&mut row),
+            Extent::Full => {}
+        }
         let runtime = tokio::runtime::Handle::try_current().map(|runtime| runtime.runtime_flavor());
         // A full queue gives the row back; the recorder has counted it and leaves a gap row.
         let offer = || drop(recorder.try_record(row));
@@ -297,14 +314,28 @@ impl Audit {
     }
 }
 
+/// Whether the gateway did more than let the message pass, or this is what it sent on or answered instead.
+fn is_acted_upon(row: &Record) -> bool {
+    row.action.as_deref().is_some_and(|action| action != "allow")
+        || row.deny_reason.as_deref() == Some("blocked")
+        || row.redactions.is_some()
+}
+
 fn keep(cx: &Context, seen: &Seen) -> Kept {
     let raw = &seen.envelope.raw;
-    let intact =
-        Kept { body: Some(raw.clone()), length: raw.len(), state: "raw", redactions: None };
-    if cx.snapshot.config.capture.bodies == Bodies::Raw {
+    let bodies = cx.snapshot.config.capture.bodies;
+    let intact = Kept {
+        body: Some(raw.clone()),
+        length: raw.len(),
+        state: "raw",
+        redactions: None,
+        original: None,
+    };
+    if bodies == Bodies::Raw {
         return intact;
     }
-    let withheld = Kept { body: None, length: raw.len(), state: "withheld", redactions: None };
+    let original = (bodies == Bodies::Escrow).then(|| raw.clone());
+    let withheld = Kept { body: None, state: "withheld", original, ..intact.clone() };
     if seen.truncated {
         return withheld;
     }
@@ -315,9 +346,9 @@ fn keep(cx: &Context, seen: &Seen) -> Kept {
         Ok((_, redactions)) if redactions.is_empty() => intact,
         Ok((body, redactions)) => Kept {
             body: Some(body.into()),
-            length: raw.len(),
             state: "redacted",
             redactions: serde_json::to_string(&redactions).ok().map(Into::into),
+            ..withheld
         },
         // An edit that can't be made must not become a secret on the disk.
         Err(_) => withheld,
@@ -329,6 +360,7 @@ fn put(row: &mut Record, kept: Kept) {
     row.body = kept.body;
     row.redaction_state = Some(word(kept.state));
     row.redactions = kept.redactions;
+    row.original = kept.original;
 }
 
 fn time(row: &mut Record, direction: Direction, timing: Timing) {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 mod bridge;
 mod capture;
+mod capture_rules;
 mod catalog;
 mod check;
 mod legacy;
@@ -33,7 +34,8 @@ mod units;
 pub use inspect::Preset;
 
 pub use bridge::Bridge;
-pub use capture::{Bodies, Capture, Journal, OnOverflow, Sign};
+pub use capture::{Bodies, Capture, Escrow, Journal, OnOverflow, Sign};
+pub use capture_rules::{CaptureRule, Extent};
 pub use catalog::{
     Catalog, Composite, OnCollision, OnFailure, OnStepError, Prefix, Step, Virtual, When,
 };

@@ -4,9 +4,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use capture::{Recorder, RecorderConfig, Signer};
+use capture::{Recipients, Recorder, RecorderConfig, Signer};
 
-use crate::config::{self, Sign};
+use crate::config::{self, Bodies, Sign};
 use crate::serve::ServeError;
 use crate::snapshot::Snapshot;
 
@@ -45,6 +45,9 @@ pub fn open(snapshot: &Snapshot) -> Result<Option<(Recorder, PathBuf)>, ServeErr
     match &config.signer {
         Some(signer) => tracing::info!(key = signer.id(), "the capture is signed"),
         None => tracing::info!("the capture is not signed"),
+    }
+    if settings.bodies == Bodies::Escrow {
+        config.recipients = Some(Recipients::parse(&settings.escrow.recipients).map_err(failed)?);
     }
     let recorder = Recorder::open(config).map_err(failed)?;
     recorder.store_ruleset(&snapshot.ruleset_digest, snapshot.rules.source()).map_err(failed)?;

@@ -155,6 +155,12 @@ impl Found {
         ] {
             self.at(value == 0, &format!("/capture/{name}"), "may not be 0");
         }
+        if let Some(problem) = capture.escrow_problem() {
+            self.add("/capture/escrow/recipients", problem);
+        }
+        for (pointer, problem) in super::capture_rules::problems(&capture.rules) {
+            self.add(format!("/capture/rules{pointer}"), problem);
+        }
         let whole = capture.rotate_bytes <= capture.max_bytes;
         self.at(!whole, "/capture/rotate_bytes", "one file may not be larger than `max_bytes`");
     }
