@@ -14,8 +14,9 @@ use capture::{Record, Recorder, Str};
 use inspect::Direction;
 use inspect::message::Kind;
 
-use crate::config::{self, Bodies, OnOverflow};
+use crate::config::{self, Bodies, Extent, OnOverflow};
 use crate::envelope::{Context, clipped};
+use crate::extent;
 use crate::policy::inspect::Seen;
 use crate::session::{Exchange, Sessions};
 use tokio::runtime::RuntimeFlavor;
@@ -64,6 +65,8 @@ pub struct Kept {
     length: usize,
     state: &'static str,
     redactions: Option<Str>,
+    /// What is to be sealed beside it.
+    original: Option<Bytes>,
 }
 
 impl Audit {
@@ -137,14 +140,20 @@ impl Audit {
         }
         let mut row = self.row(cx, leg, seen.envelope.direction);
         self.fill(&mut row, cx, sessions, seen);
-        let raw =
-            Kept { body: Some(bytes.clone()), length: bytes.len(), state: "raw", redactions: None };
+        let raw = Kept {
+            body: Some(bytes.clone()),
+            length: bytes.len(),
+            state: "raw",
+            redactions: None,
+            original: None,
+        };
         // What was redacted for the wire may be less than what the record hides.
         put(
             &mut row,
             match kept {
-                Some(kept) if cx.snapshot.config.capture.bodies == Bodies::Redacted => {
-                    Kept { length: bytes.len(), ..kept }
+                Some(kept) if cx.snapshot.config.capture.bodies != Bodies::Raw => {
+                    let original = kept.original.is_some().then(|| bytes.clone());
+                    Kept { length: bytes.len(), original, ..kept }
                 }
                 _ => raw,
             },
@@ -187,6 +196,7 @@ impl Audit {
                 length: answer.len(),
                 state: "raw",
                 redactions: None,
+                original: None,
             },
         );
         time(&mut row, direction, timing);
@@ -209,7 +219,8 @@ impl Audit {
         let mut row = self.row(cx, leg, direction);
         row.kind = Some(word("transport"));
         row.deny_reason = Some(word(reason));
-        let raw = cx.snapshot.config.capture.bodies == Bodies::Raw;
+        let bodies = cx.snapshot.config.capture.bodies;
+        let raw = bodies == Bodies::Raw;
         put(
             &mut row,
             Kept {
@@ -217,6 +228,7 @@ impl Audit {
                 length: bytes.len(),
                 state: if raw { "raw" } else { "withheld" },
                 redactions: None,
+                original: (bodies == Bodies::Escrow).then(|| bytes.clone()),
             },
         );
         self.hand_over(cx, row);
@@ -300,8 +312,13 @@ impl Audit {
         }
     }
 
-    fn hand_over(&self, cx: &Context, row: Record) {
+    fn hand_over(&self, cx: &Context, mut row: Record) {
         let Some(recorder) = &self.recorder else { return };
+        match cx.snapshot.extents.of(&row, is_acted_upon(&row)) {
+            Extent::Off => return recorder.leave_out(),
+            Extent::Metadata => extent::withhold(&mut row),
+            Extent::Full => {}
+        }
         let runtime = tokio::runtime::Handle::try_current().map(|runtime| runtime.runtime_flavor());
         // A full queue gives the row back; the recorder has counted it and leaves a gap row.
         let offer = || {
@@ -317,14 +334,28 @@ impl Audit {
     }
 }
 
+/// Whether the gateway did more than let the message pass, or this is what it sent on or answered instead.
+fn is_acted_upon(row: &Record) -> bool {
+    row.action.as_deref().is_some_and(|action| action != "allow")
+        || row.deny_reason.as_deref() == Some("blocked")
+        || row.redactions.is_some()
+}
+
 fn keep(cx: &Context, seen: &Seen) -> Kept {
     let raw = &seen.envelope.raw;
-    let intact =
-        Kept { body: Some(raw.clone()), length: raw.len(), state: "raw", redactions: None };
-    if cx.snapshot.config.capture.bodies == Bodies::Raw {
+    let bodies = cx.snapshot.config.capture.bodies;
+    let intact = Kept {
+        body: Some(raw.clone()),
+        length: raw.len(),
+        state: "raw",
+        redactions: None,
+        original: None,
+    };
+    if bodies == Bodies::Raw {
         return intact;
     }
-    let withheld = Kept { body: None, length: raw.len(), state: "withheld", redactions: None };
+    let original = (bodies == Bodies::Escrow).then(|| raw.clone());
+    let withheld = Kept { body: None, state: "withheld", original, ..intact.clone() };
     if seen.truncated {
         return withheld;
     }
@@ -335,9 +366,9 @@ fn keep(cx: &Context, seen: &Seen) -> Kept {
         Ok((_, redactions)) if redactions.is_empty() => intact,
         Ok((body, redactions)) => Kept {
             body: Some(body.into()),
-            length: raw.len(),
             state: "redacted",
             redactions: serde_json::to_string(&redactions).ok().map(Into::into),
+            ..withheld
         },
         // An edit that can't be made must not become a secret on the disk.
         Err(_) => withheld,
@@ -349,6 +380,7 @@ fn put(row: &mut Record, kept: Kept) {
     row.body = kept.body;
     row.redaction_state = Some(word(kept.state));
     row.redactions = kept.redactions;
+    row.original = kept.original;
 }
 
 fn time(row: &mut Record, direction: Direction, timing: Timing) {

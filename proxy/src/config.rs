@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 mod bridge;
 mod capture;
+mod capture_rules;
 mod catalog;
 mod check;
 mod legacy;
@@ -34,7 +35,8 @@ mod units;
 pub use inspect::Preset;
 
 pub use bridge::Bridge;
-pub use capture::{AuditMode, Bodies, Capture, Journal, OnDiskFull, OnOverflow, Sign};
+pub use capture::{AuditMode, Bodies, Capture, Escrow, Journal, OnDiskFull, OnOverflow, Sign};
+pub use capture_rules::{CaptureRule, Extent};
 pub use catalog::{
     Catalog, Composite, OnCollision, OnFailure, OnStepError, Prefix, Step, Virtual, When,
 };

@@ -4,9 +4,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use capture::{Recorder, RecorderConfig, Signer, Stats, StoreStats};
+use capture::{Recipients, Recorder, RecorderConfig, Signer, Stats, StoreStats};
 
-use crate::config::{self, Sign};
+use crate::config::{self, Bodies, Sign};
 use crate::serve::ServeError;
 use crate::snapshot::Snapshot;
 
@@ -56,6 +56,9 @@ pub fn open(snapshot: &Snapshot) -> Result<Option<(Recorder, PathBuf)>, ServeErr
     }
     config.store =
         settings.store.as_ref().map(|store| store.settings()).transpose().map_err(failed)?;
+    if settings.bodies == Bodies::Escrow {
+        config.recipients = Some(Recipients::parse(&settings.escrow.recipients).map_err(failed)?);
+    }
     let recorder = Recorder::open(config).map_err(failed)?;
     recorder.store_ruleset(&snapshot.ruleset_digest, snapshot.rules.source()).map_err(failed)?;
     recorder.store_config(&snapshot.config_digest, snapshot.config_json()).map_err(failed)?;

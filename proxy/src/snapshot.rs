@@ -21,6 +21,7 @@ use crate::config::{
     Address, Auth, CertKey, Config, Key, Problem, Registry, Secret, Server, ServerEra,
     ServerTransport, problems,
 };
+use crate::extent::Extents;
 use crate::registry::vet;
 use crate::rulefiles::{self, compile};
 use crate::session::peers::Peers;
@@ -52,6 +53,8 @@ pub struct Snapshot {
     pub sealer: Arc<Sealer>,
     /// The other replicas.
     pub peers: Arc<Peers>,
+    /// How much is recorded of which message.
+    pub extents: Extents,
     /// The ways to the servers.
     pub ways: Ways,
     config_json: String,
@@ -251,6 +254,7 @@ impl Snapshot {
             keys,
             sealer,
             peers,
+            extents: Extents::new(&config.capture),
             ways: Ways::default(),
             config_json,
             policy_json,

@@ -1,14 +1,17 @@
 //! `show`: the rows of a capture as a table or as JSON lines.
 
 mod columns;
+mod sealed;
 
 use std::io::{IsTerminal as _, stdout};
+use std::path::PathBuf;
 
 use ::scan::Rows;
 use ::scan::text::{Align, Table, visible};
 use capture::{Location, Query, Record};
 use clap::Args;
 
+use self::sealed::Opener;
 use crate::error::Error;
 use crate::output::{Out, Outcome, Progress, table_width};
 use crate::select::Select;
@@ -47,6 +50,10 @@ pub(crate) struct Show {
     #[arg(long)]
     body: bool,
 
+    /// Show sealed bodies as they crossed the wire, opened with the private keys in this file (AGE-SECRET-KEY-1…)
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
+
     /// Print one JSON object per row: every column that is not null, or those of --columns
     #[arg(long)]
     json: bool,
@@ -62,6 +69,7 @@ impl Show {
         let rows = Rows::open(&self.path, self.query(&shown))?;
         let mut printer = Printer::new(&self, &shown);
         let mut outcome = Outcome::Fine;
+        let mut opener = self.identity.as_deref().map(Opener::load).transpose()?;
         let wanted = self.select.wanted();
         let progress = (!stdout().is_terminal()).then(|| Progress::new("reading"));
         let mut read = 0_u64;
@@ -74,6 +82,10 @@ impl Show {
             if let Some(progress) = &progress {
                 progress.at(read);
             }
+            let row = row.map(|row| match &mut opener {
+                Some(opener) => opener.open(row),
+                None => row,
+            });
             match row {
                 Ok(row) if wanted.is(&row) => printer.row(&row)?,
                 Ok(_) => {}
@@ -88,6 +100,7 @@ impl Show {
             eprintln!("wiregate-replay: no row to show");
         }
         printer.finish()?;
+        opener.iter().for_each(Opener::tell);
         Ok(outcome)
     }
 
@@ -109,6 +122,7 @@ impl Show {
         if self.body || shown.iter().any(|c| columns::BODIES.contains(c)) {
             needed.extend(["body", "body_raw"]);
         }
+        needed.extend(self.identity.iter().map(|_| "body_sealed"));
         // Whether a row was judged decides if it has rule_ids at all.
         needed.extend(["ts", "ruleset_digest", "writer_id", "seq"]);
         self.select.query(&needed)

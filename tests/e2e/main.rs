@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that unwraps nothing fails, as it should")]
 
+mod bodies;
 mod bridge_to_legacy;
 mod bridge_to_modern;
 mod capture;

@@ -140,6 +140,15 @@ impl Gateway {
         (self.dir, status)
     }
 
+    /// Ends it without a warning. The folder lives as long as what is returned.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub async fn kill(mut self) -> TempDir {
+        within("the gateway's end", self.child.kill()).await.expect("it is our child");
+        self.dir
+    }
+
     fn after(&self, start: &str) -> String {
         let log = self.log.borrow();
         let line = log.lines().find_map(|line| line.strip_prefix(start));

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use capture::Recipients;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Period, Size, Store, state};
+use super::{CaptureRule, Period, Size, Store, state};
 
 /// What is recorded, where, and how much of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -18,6 +19,12 @@ pub struct Capture {
     pub dir: Option<PathBuf>,
     /// How bodies are recorded.
     pub bodies: Bodies,
+    /// Who can read what was hidden, with `bodies: escrow`.
+    pub escrow: Escrow,
+    /// Which messages are recorded, and which of them without bodies; the first rule that fits counts.
+    pub rules: Vec<CaptureRule>,
+    /// Keep the body of a message that was flagged, redacted or blocked whatever `sample` says.
+    pub always_on_finding: bool,
     /// The folder's size at most; beyond it the oldest files go.
     pub max_bytes: Size,
     /// A file is closed when it has this size.
@@ -56,8 +63,19 @@ pub struct Capture {
 pub enum Bodies {
     /// With a placeholder for each secret or personal datum found.
     Redacted,
+    /// As `redacted`, and where something is hidden the original beside it, sealed to the keys of `escrow`.
+    Escrow,
     /// As they crossed the wire. The capture then holds what was found in it.
     Raw,
+}
+
+/// To whom originals are sealed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Escrow {
+    /// Public keys as `age-keygen` makes them (`age1…`), 1 to 16. The private keys are kept elsewhere; the gateway never
+    /// needs them.
+    pub recipients: Vec<String>,
 }
 
 /// What happens when the capture's queue is full.
@@ -112,6 +130,9 @@ impl Default for Capture {
             enabled: true,
             dir: None,
             bodies: Bodies::Redacted,
+            escrow: Escrow::default(),
+            rules: Vec::new(),
+            always_on_finding: true,
             max_bytes: Size::new(10_000_000_000),
             rotate_bytes: Size::new(256_000_000),
             rotate_every: Period::secs(60),
@@ -149,6 +170,19 @@ impl Capture {
             Sign::Auto => Some(state(env)?.join("capture-key")),
             Sign::Off => None,
             Sign::Key(path) => Some(path.clone()),
+        }
+    }
+
+    /// What is wrong with the recipients.
+    pub(super) fn escrow_problem(&self) -> Option<&'static str> {
+        let keys = &self.escrow.recipients;
+        match self.bodies {
+            Bodies::Escrow => Recipients::parse(keys)
+                .is_err()
+                .then_some("`bodies: escrow` needs 1 to 16 public keys as age1…"),
+            Bodies::Redacted | Bodies::Raw => {
+                (!keys.is_empty()).then_some("nothing is sealed without `bodies: escrow`")
+            }
         }
     }
 

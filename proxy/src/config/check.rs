@@ -160,6 +160,12 @@ impl Found {
         }
         let long = capture.rotate_every.get().as_secs() > 3600;
         self.at(long, "/capture/rotate_every", "at most an hour");
+        if let Some(problem) = capture.escrow_problem() {
+            self.add("/capture/escrow/recipients", problem);
+        }
+        for (pointer, problem) in super::capture_rules::problems(&capture.rules) {
+            self.add(format!("/capture/rules{pointer}"), problem);
+        }
         let whole = capture.rotate_bytes <= capture.max_bytes;
         self.at(!whole, "/capture/rotate_bytes", "one file may not be larger than `max_bytes`");
     }

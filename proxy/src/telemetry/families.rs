@@ -28,7 +28,7 @@ const fn family(
 }
 
 /// Every metric there is. The text at `/metrics` and the reference both come from here.
-pub const FAMILIES: [Family; 32] = [
+pub const FAMILIES: [Family; 33] = [
     family(
         "wiregate_requests_total",
         "counter",
@@ -84,6 +84,12 @@ pub const FAMILIES: [Family; 32] = [
     family("wiregate_capture_written_total", "counter", "", "Rows written to files"),
     family("wiregate_capture_dropped_total", "counter", "", "Rows lost to a full queue"),
     family("wiregate_capture_durable_total", "counter", "", "Rows safe on disk, journal included"),
+    family(
+        "wiregate_capture_left_out_total",
+        "counter",
+        "",
+        "Messages that `capture.rules` leaves out",
+    ),
     family("wiregate_capture_errors_total", "counter", "", "Failures of the recorder"),
     family("wiregate_capture_queue_rows", "gauge", "", "Rows that wait to be written"),
     family("wiregate_capture_queue_bytes", "gauge", "", "Bytes that wait to be written"),

@@ -43,6 +43,7 @@ fn encode(stats: &Stats, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result
         ("wiregate_capture_written_total", stats.written),
         ("wiregate_capture_dropped_total", stats.dropped),
         ("wiregate_capture_durable_total", durable),
+        ("wiregate_capture_left_out_total", stats.left_out),
         ("wiregate_capture_errors_total", stats.errors),
         ("wiregate_store_uploaded_files_total", store.uploaded_files),
         ("wiregate_store_uploaded_bytes_total", store.uploaded_bytes),

@@ -90,6 +90,9 @@ impl Record {
             upstream_us,
             queue_us,
             dropped_before,
+            body_sealed,
+            // never written
+            original: _,
         } = self;
         let (body, body_raw) = match body.as_deref() {
             None => (None, None),
@@ -156,6 +159,7 @@ impl Record {
             upstream_us.map(Value::Int64),
             queue_us.map(Value::Int64),
             Some(Value::Int64(*dropped_before)),
+            body_sealed.as_deref().map(Value::Bytes),
         ]
     }
 
@@ -218,6 +222,7 @@ impl Record {
             upstream_us,
             queue_us,
             dropped_before,
+            body_sealed,
         ] = cells;
         Record {
             schema_version: schema_version.int32().unwrap_or_default(),
@@ -275,6 +280,8 @@ impl Record {
             upstream_us: upstream_us.int(),
             queue_us: queue_us.int(),
             dropped_before: dropped_before.int().unwrap_or_default(),
+            body_sealed: body_sealed.bytes(),
+            original: None,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::space::{FreeBytes, OnDiskFull, free_bytes};
-use crate::{CaptureError, Signer};
+use crate::{CaptureError, Recipients, Signer};
 
 /// What [`Recorder::try_record`](crate::Recorder::try_record) does when the queue is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -66,6 +66,8 @@ pub struct RecorderConfig {
     pub journal: Journal,
     /// The key that signs the manifest: none.
     pub signer: Option<Arc<Signer>>,
+    /// Whom originals are sealed to: nobody.
+    pub recipients: Option<Recipients>,
     /// How often the manifest states how far the journal goes: 60 s.
     pub checkpoint_every: Duration,
     /// Most rows in a Parquet row group: 32,768.
@@ -96,6 +98,7 @@ impl RecorderConfig {
             block_for: Duration::from_secs(1),
             journal: Journal::Interval,
             signer: None,
+            recipients: None,
             checkpoint_every: Duration::from_secs(60),
             row_group_rows: 32_768,
             row_group_bytes: 64 << 20,

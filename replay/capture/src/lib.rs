@@ -51,11 +51,13 @@
 //! [`Location`]. The network is used for that alone, on a thread of its own; users of the crate need no async runtime.
 
 mod batch;
+mod bech32;
 mod cells;
 mod config;
 mod derive;
 mod disk;
 mod error;
+mod escrow;
 mod journal;
 pub mod labels;
 mod layout;
@@ -87,6 +89,7 @@ pub use batch::{from_batch, to_batch};
 pub use config::{Journal, OnOverflow, RecorderConfig};
 pub use derive::{Derived, DerivedSums};
 pub use error::CaptureError;
+pub use escrow::{Identity, Recipients};
 pub use labels::{Label, Labels, Said};
 pub use manifest::Head;
 pub use pseudonym::Pseudonyms;

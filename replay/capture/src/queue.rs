@@ -38,6 +38,8 @@ pub struct Stats {
     pub in_queue: u64,
     /// Bytes of the rows in the queue.
     pub in_queue_bytes: u64,
+    /// Messages that the caller chose not to record ([`Recorder::leave_out`](crate::Recorder::leave_out)).
+    pub left_out: u64,
     /// Rows of kind `gap` written.
     pub gaps: u64,
     /// Bytes in the journal segment in progress.

@@ -125,6 +125,11 @@ pub struct Record {
     pub queue_us: Option<i64>,
     /// Rows lost just before this one; non-zero only on `gap` rows, set by the recorder.
     pub dropped_before: i64,
+    /// `original`, sealed by the recorder ([`Identity::open`](crate::Identity::open) opens it).
+    pub body_sealed: Option<Bytes>,
+    /// The bytes as they crossed the wire where `body` is not those; no column. The recorder seals them where it has
+    /// recipients, and drops them where it has none.
+    pub original: Option<Bytes>,
 }
 
 impl Record {
@@ -158,7 +163,7 @@ impl Record {
         ];
         let texts: usize = texts.into_iter().flatten().map(|text| text.len()).sum();
         let rules: usize = self.rule_ids.iter().map(|rule| size_of::<Str>() + rule.len()).sum();
-        let bytes = [&self.body, &self.scan_context];
+        let bytes = [&self.body, &self.scan_context, &self.body_sealed, &self.original];
         let bytes: usize = bytes.into_iter().flatten().map(Bytes::len).sum();
         size_of::<Record>() + texts + rules + bytes
     }

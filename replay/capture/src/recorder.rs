@@ -77,6 +77,11 @@ impl Recorder {
         queue.push(row).map(|number| Ticket::new(queue.clone(), number))
     }
 
+    /// Counts a message that is not to be recorded. The next file's footer tells how many there were.
+    pub fn leave_out(&self) {
+        self.handle.queue.lock().stats.left_out += 1;
+    }
+
     /// Keeps a rule set as `rulesets/<digest>.yaml`, durably; call it before the first row that names the digest.
     /// Blocks on the disk unless the digest is stored already.
     pub fn store_ruleset(&self, digest: &str, source: &str) -> Result<(), CaptureError> {

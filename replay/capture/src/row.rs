@@ -17,7 +17,7 @@ pub(crate) struct BadRow(pub(crate) &'static str);
 /// Columns that a seal leaves out: `body_sha256` stands for them.
 const BODIES: [&str; 2] = ["body", "body_raw"];
 /// Columns with content of which a seal covers the digest.
-const DIGESTED: [&str; 1] = ["scan_context"];
+const DIGESTED: [&str; 2] = ["scan_context", "body_sealed"];
 
 /// Appends the row to `out`.
 pub(crate) fn encode(row: &Record, out: &mut Vec<u8>) {

@@ -64,6 +64,8 @@ pub(crate) fn full(seq: i64, body: &'static [u8]) -> Record {
         upstream_us: Some(20),
         queue_us: Some(21),
         dropped_before: 22,
+        body_sealed: Some(Bytes::from_static(b"\x01sealed")),
+        original: None,
     }
 }
 

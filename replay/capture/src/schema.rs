@@ -118,7 +118,7 @@ const fn may(name: &'static str, ty: ColumnType, doc: &'static str) -> Column {
     Column { name, ty, nullable: true, doc }
 }
 
-const COLUMNS: [Column; 56] = [
+const COLUMNS: [Column; 57] = [
     must("schema_version", ColumnType::Int32, "version of the row format, 1"),
     must("writer_id", ColumnType::Text, "which recorder wrote the row"),
     must("seq", ColumnType::Int64, "position among this writer's rows, from 1 without holes"),
@@ -242,6 +242,11 @@ const COLUMNS: [Column; 56] = [
         "dropped_before",
         ColumnType::Int64,
         "rows lost just before this one; non-zero only on gap rows",
+    ),
+    may(
+        "body_sealed",
+        ColumnType::Binary,
+        "the bytes as they crossed the wire, sealed to the keys of `capture.escrow`, where `body` is not those",
     ),
 ];
 

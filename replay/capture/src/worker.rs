@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::CaptureError;
 use crate::config::{Journal, RecorderConfig};
 use crate::disk::Home;
+use crate::escrow::Sealer;
 use crate::journal::Segment;
 use crate::manifest::{Checkpoint, FileEntry, Manifest, What};
 use crate::queue::{Health, Queue, Wake};
@@ -45,6 +46,9 @@ pub(crate) struct Worker {
     spool: Option<Arc<Spool>>,
     space: Space,
     manifest: Manifest,
+    sealer: Option<Sealer>,
+    /// Messages left out that a finished file tells of.
+    left_out: u64,
     /// When it last stated something.
     stated: Instant,
     /// Segments whose file failed are tried again then.
@@ -79,6 +83,8 @@ impl Worker {
         let space = Space::new(&config.dir, config.min_free_bytes, config.free_bytes);
         let mut manifest = Manifest::open(&config.dir, &home.writer, config.signer.clone())?;
         let removed = retention.enforce(None, &mut manifest);
+        let recipients = config.recipients.clone();
+        let sealer = recipients.map(|recipients| Sealer::new(recipients, &home.writer));
         let mut worker = Worker {
             queue,
             writer_id: home.writer.as_str().into(),
@@ -93,6 +99,8 @@ impl Worker {
             spool,
             space,
             manifest,
+            sealer,
+            left_out: 0,
             stated: Instant::now(),
             retry_at: None,
             stuck: 0,
@@ -231,6 +239,10 @@ impl Worker {
             row.schema_version = SCHEMA_VERSION;
             row.writer_id = Some(self.writer_id.clone());
             row.seq = seq;
+            let original = row.original.take();
+            if let (Some(sealer), Some(original)) = (&mut self.sealer, original) {
+                row.body_sealed = sealer.seal(seq, &original);
+            }
             if let Some(body) = &row.body {
                 row.body_len.get_or_insert(body.len() as i64);
                 row.body_sha256.get_or_insert_with(|| hex(&sha256(body)).into());
@@ -365,13 +377,19 @@ impl Worker {
 
     /// Finishes the file in progress: it appears, and its segment goes.
     fn rotate(&mut self) {
+        self.sealer.iter_mut().for_each(Sealer::renew);
         let Some(Open { segment, file, rows, gaps, unsettled, .. }) = self.open.take() else {
             return;
         };
         // a file is finished when the manifest says so: until then its segment is kept
         let finished = match file {
             Some(_) if rows + gaps == 0 => Ok(None),
-            Some(file) => file.finish(&self.config.dir, &self.manifest).map(Some),
+            Some(mut file) => {
+                let all = self.queue.lock().stats.left_out;
+                let new = all - std::mem::replace(&mut self.left_out, all);
+                file.note("wiregate.left_out", new.to_string());
+                file.finish(&self.config.dir, &self.manifest).map(Some)
+            }
             None => Err(CaptureError::Encode { detail: "the file failed before".to_owned() }),
         };
         let finished = finished.and_then(|file| self.stated(file, segment.is_some()));
@@ -527,6 +545,7 @@ impl Open {
 
 /// Leaves the body out of a row, where there is no room for it.
 fn withhold(row: &mut Record) {
+    row.original = None;
     if let Some(body) = row.body.take() {
         row.body_len.get_or_insert(body.len() as i64);
         row.redaction_state = Some("withheld".into());

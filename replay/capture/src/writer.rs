@@ -30,11 +30,12 @@ const PAGE_BYTES: usize = 256 << 10;
 /// Ever growing numbers.
 const DELTA: [&str; 3] = ["seq", "ts", "mono_ns"];
 /// Values that hardly repeat: a dictionary would be built only to be given up.
-const UNIQUE: [&str; 4] = ["body", "body_raw", "body_sha256", "body_mac"];
+const UNIQUE: [&str; 5] = ["body", "body_raw", "body_sealed", "body_sha256", "body_mac"];
 /// Text that clients and servers choose: minima and maxima would copy it into the footer.
-const FREE_TEXT: [&str; 15] = [
+const FREE_TEXT: [&str; 16] = [
     "body",
     "body_raw",
+    "body_sealed",
     "body_sha256",
     "body_mac",
     "http_headers",
@@ -177,6 +178,11 @@ impl FileWriter {
         self.chunk.clear();
         self.chunk_bytes = 0;
         self.writer.write(&batch).map_err(|error| failed(&self.tmp, error))
+    }
+
+    /// Adds a line to the footer.
+    pub(crate) fn note(&mut self, key: &str, value: String) {
+        self.writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
     }
 
     /// The number of its first row.

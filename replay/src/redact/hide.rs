@@ -46,6 +46,7 @@ pub(super) fn withhold(row: &mut Record) {
     row.body_sha256 = None;
     row.body_mac = None;
     row.redactions = None;
+    row.body_sealed = None;
     row.scan_context = None;
     row.redaction_state = Some("withheld".into());
 }
@@ -64,6 +65,8 @@ impl<'r> Hider<'r> {
     pub(super) fn row(&mut self, row: &mut Record) -> Hidden {
         let (hidden, replaced) = self.body(row);
         // a tail with anything in it is of no use to a later scan
+        // an original in escrow holds what is hidden here
+        row.body_sealed = None;
         let tail = row.scan_context.take();
         row.scan_context = tail.filter(|tail| {
             std::str::from_utf8(tail).is_ok_and(|text| self.text(text, row.ts_us, &[]).is_none())
@@ -307,12 +310,13 @@ mod tests {
             method: secret(),
             name: secret(),
             scan_context: Some(TOKEN.into()),
+            body_sealed: Some(TOKEN.into()),
             ..call(TOKEN)
         };
         assert_eq!(hider.row(&mut row), Hidden::Places(1));
         assert!(!format!("{row:?}").contains(TOKEN), "{row:?}");
         assert_eq!(row.redaction_state.as_deref(), Some("redacted"));
-        assert_eq!((row.scan_context, row.body_mac), (None, None));
+        assert_eq!((row.scan_context, row.body_sealed, row.body_mac), (None, None, None));
         assert_eq!(row.name.as_deref(), Some("a [redacted:test.secret.token] b"));
     }
 

@@ -11,7 +11,7 @@ use crate::select::time::format_time;
 pub(crate) const DEFAULT: [&str; 8] =
     ["ts", "direction", "kind", "server", "method", "name", "action", "rule_ids"];
 /// The columns that hold content; shown only when asked for.
-pub(crate) const BODIES: [&str; 3] = ["body", "body_raw", "scan_context"];
+pub(crate) const BODIES: [&str; 4] = ["body", "body_raw", "body_sealed", "scan_context"];
 
 /// The schema's name for what the user wrote, or what is wrong with it.
 pub(crate) fn known(name: &str) -> Result<&'static str, String> {
@@ -110,6 +110,9 @@ fn value(record: &Record, column: &str) -> Value {
             (Some(bytes), None) => STANDARD.encode(bytes).into(),
             _ => Value::Null,
         },
+        "body_sealed" => {
+            record.body_sealed.as_ref().map_or(Value::Null, |sealed| STANDARD.encode(sealed).into())
+        }
         "body_len" => int(record.body_len),
         "body_sha256" => text(&record.body_sha256),
         "body_mac" => text(&record.body_mac),
