@@ -62,7 +62,7 @@ fn a_slice_of_everything_is_the_source_row_by_row() {
         verified(Path::new(&to));
         for row in &after {
             if let Some(digest) = &row.ruleset_digest {
-                capture::read_ruleset(std::path::Path::new(&to), digest).unwrap();
+                capture::read_ruleset(Path::new(&to), digest).unwrap();
             }
         }
         let (code, _) = run(&["scan", &to, "--recorded"]);

@@ -163,7 +163,7 @@ async fn rules_say_what_is_recorded() {
     let _dir = within("the end", gateway.stop()).await;
 
     let rows = rows(&capture);
-    let of = |tool: &str| rows.iter().filter(move |row| row.name.as_deref() == Some(tool));
+    let of = |tool: &'static str| rows.iter().filter(move |row| row.name.as_deref() == Some(tool));
     assert_eq!(of("quiet_one").count(), 0);
     for row in of("brief") {
         assert!(row.body.is_none() && row.body_len.is_some_and(|length| length > 0));

@@ -211,6 +211,8 @@ mod tests {
             upstream_us: Some(1),
             queue_us: Some(1),
             dropped_before: 1,
+            body_sealed: Some("sealed".into()),
+            original: None,
         }
     }
 
