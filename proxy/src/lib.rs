@@ -16,6 +16,7 @@ pub mod demo;
 pub mod downstream;
 pub mod envelope;
 pub mod era;
+pub mod linkage;
 pub mod lines;
 pub mod packs;
 mod peek;
