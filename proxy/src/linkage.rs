@@ -190,9 +190,9 @@ fn marks(cx: &Context, method: &str, name: Option<&str>, rounds: &Rounds) -> [Op
     };
     let principal = cx.principal.as_deref().unwrap_or_default();
     let state = rounds.state.map(|state| join(state, &["state", server, principal]));
-    let keys = rounds.keys.map(|keys| {
-        join(keys, &["keys", server, &cx.sender(), method, name.unwrap_or_default()])
-    });
+    let keys = rounds
+        .keys
+        .map(|keys| join(keys, &["keys", server, &cx.sender(), method, name.unwrap_or_default()]));
     [state, keys]
 }
 

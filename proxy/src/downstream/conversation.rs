@@ -191,7 +191,11 @@ impl Conversation {
 
     /// The context of a message, under the configuration of this moment. None once the server is no
     /// longer in it.
-    fn context(&self, last_event_id: Option<&Str>, queued: Option<Duration>) -> Option<Arc<Context>> {
+    fn context(
+        &self,
+        last_event_id: Option<&Str>,
+        queued: Option<Duration>,
+    ) -> Option<Arc<Context>> {
         let snapshot = self.pipeline.snapshot();
         let server = Arc::clone(snapshot.endpoint(&self.server)?);
         let learned = self.learned();

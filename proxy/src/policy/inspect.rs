@@ -124,38 +124,44 @@ pub fn read(
             }
         };
         let scanner = &mut worker.scanner;
-        let (head, mut exchange, verdict, truncated, before, hidden) = worker.parser.parse(&raw, |message| {
-            let head = Head::of(message);
-            let exchange = find(&head);
-            let asked = exchange.as_deref();
-            let subject = Subject {
-                direction,
-                server,
-                method: head.method.as_deref().or(asked.map(|e| &*e.method)),
-                name: head.name.as_deref().or(asked.and_then(|e| e.name.as_deref())),
-                paranoia: snapshot.policy.paranoia,
-                budget: snapshot.config.inspect.budget.bytes(),
-                now,
-            };
-            let before = carry.as_ref().and_then(|carry| carry.before(message, &subject));
-            let scan =
-                scanner.scan_after(&snapshot.rules, message, &subject, carry.as_deref_mut());
-            let truncated = scan.truncated;
-            let verdict =
-                Verdict::decide(&snapshot.rules, &snapshot.policy, &subject, scan, message.raw());
-            let hidden = match verdict.findings.is_empty() {
-                true => Vec::new(),
-                false => replaced(&raw, &verdict.record_edits(&snapshot.rules, &raw)),
-            };
-            // The next message's record tells how this one ended.
-            if let Some(carry) = carry.filter(|_| truncated || !hidden.is_empty()) {
-                carry.hide(before.as_ref(), message, &subject, |text| match truncated {
-                    true => Some(String::new()),
-                    false => mirror(text, &hidden),
-                });
-            }
-            (head, exchange, verdict, truncated, before, hidden)
-        })?;
+        let (head, mut exchange, verdict, truncated, before, hidden) =
+            worker.parser.parse(&raw, |message| {
+                let head = Head::of(message);
+                let exchange = find(&head);
+                let asked = exchange.as_deref();
+                let subject = Subject {
+                    direction,
+                    server,
+                    method: head.method.as_deref().or(asked.map(|e| &*e.method)),
+                    name: head.name.as_deref().or(asked.and_then(|e| e.name.as_deref())),
+                    paranoia: snapshot.policy.paranoia,
+                    budget: snapshot.config.inspect.budget.bytes(),
+                    now,
+                };
+                let before = carry.as_ref().and_then(|carry| carry.before(message, &subject));
+                let scan =
+                    scanner.scan_after(&snapshot.rules, message, &subject, carry.as_deref_mut());
+                let truncated = scan.truncated;
+                let verdict = Verdict::decide(
+                    &snapshot.rules,
+                    &snapshot.policy,
+                    &subject,
+                    scan,
+                    message.raw(),
+                );
+                let hidden = match verdict.findings.is_empty() {
+                    true => Vec::new(),
+                    false => replaced(&raw, &verdict.record_edits(&snapshot.rules, &raw)),
+                };
+                // The next message's record tells how this one ended.
+                if let Some(carry) = carry.filter(|_| truncated || !hidden.is_empty()) {
+                    carry.hide(before.as_ref(), message, &subject, |text| match truncated {
+                        true => Some(String::new()),
+                        false => mirror(text, &hidden),
+                    });
+                }
+                (head, exchange, verdict, truncated, before, hidden)
+            })?;
         if let (Some(asked), true) = (&mut exchange, head.is_request() && !hidden.is_empty()) {
             let shown = |text: &Option<Str>| {
                 text.as_deref().and_then(|t| mirror(t, &hidden)).map(|t| clipped(&t.into()))
