@@ -57,7 +57,7 @@ pub struct Redaction {
     pub start: usize,
     /// Its length.
     pub length: usize,
-    /// How it was hidden: `placeholder`, `zeros` or `key`.
+    /// How it was hidden: `placeholder`, `zeros` or `key`; `left` where only what it begins in was.
     pub strategy: String,
     /// Whether it began in an earlier message; not written when it did not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -148,18 +148,32 @@ pub fn redact(
             let edit = edits.get(after)?;
             (edit.span.start < span.end).then(|| placed.get(after)).flatten()
         });
-        if let Some(placed) = touching {
-            redactions.push(Redaction {
-                rule: rules.rule(finding.rule).id().to_owned(),
-                path: finding.path.clone(),
-                start: placed.start,
-                length: placed.len,
-                strategy: strategy(finding.kind_of_value).to_owned(),
-                earlier: finding.part == Part::Earlier,
-            });
-        }
+        let (start, length, strategy) = match touching {
+            Some(placed) => (placed.start, placed.len, strategy(finding.kind_of_value)),
+            // it stands there in full, but what it begins in may not: nobody could find it again
+            None if for_record && finding.part == Part::Earlier && !edits.is_empty() => {
+                let Some(span) = finding.spans.first() else { continue };
+                (moved(span.start, &edits, &placed), span.end - span.start, "left")
+            }
+            None => continue,
+        };
+        redactions.push(Redaction {
+            rule: rules.rule(finding.rule).id().to_owned(),
+            path: finding.path.clone(),
+            start,
+            length,
+            strategy: strategy.to_owned(),
+            earlier: finding.part == Part::Earlier,
+        });
     }
     Ok((out, redactions))
+}
+
+/// Where a byte that no edit touches stands after the edits.
+fn moved(at: usize, edits: &[Edit], placed: &[Placed]) -> usize {
+    let before = edits.partition_point(|edit| edit.span.end <= at).checked_sub(1);
+    let last = before.and_then(|last| Some((edits.get(last)?, placed.get(last)?)));
+    last.map_or(at, |(edit, placed)| placed.start + placed.len + (at - edit.span.end))
 }
 
 fn is_json(bytes: &[u8]) -> bool {

@@ -80,7 +80,9 @@ pub use message::{
     Id, Kind, Message, ParseError, ParseLimits, Parser, Scalar, Text, ValueKind, split_batch,
 };
 pub use rule::{Action, Class, Confidence, RuleDef, Severity};
-pub use scan::{Carry, Direction, Finding, Part, Scan, Scanner, Span, Standing, Subject, Trace};
+pub use scan::{
+    Before, Carry, Direction, Finding, Part, Scan, Scanner, Span, Standing, Subject, Trace,
+};
 pub use score::Window;
 pub use set::{SetDef, Version};
 pub use suppress::Suppression;

@@ -3,6 +3,7 @@
 //! Legs are what crossed that wire. What a client sent or got has one row with `leg = client`; a
 //! row with `leg = upstream` stands beside it, or alone, only where the server's side differs.
 
+mod headers;
 mod secured;
 
 use std::collections::HashMap;
@@ -18,7 +19,7 @@ use crate::config::{self, Bodies, Extent, OnOverflow};
 use crate::envelope::{Context, clipped};
 use crate::extent;
 use crate::policy::inspect::Seen;
-use crate::session::{Exchange, Sessions};
+use crate::session::{Exchange, Handshake, Sessions};
 use tokio::runtime::RuntimeFlavor;
 use tokio::task::block_in_place;
 
@@ -114,7 +115,14 @@ impl Audit {
         row.ruleset_digest = Some(cx.snapshot.ruleset_digest.clone());
         row.policy_digest = Some(cx.snapshot.policy_digest.clone());
         row.deny_reason = denied.map(word);
+        row.attempt = attempt(seen, denied);
+        row.http_headers = headers::shown(cx, leg, seen);
         put(&mut row, kept.clone());
+        row.scan_now = seen.now.checked_mul(1_000_000);
+        // Who withholds a body has its neighbour's end withheld too.
+        let raw = cx.snapshot.config.capture.bodies == Bodies::Raw;
+        let before = seen.before.as_ref().filter(|_| row.body.is_some());
+        row.scan_context = before.map(|before| before.to_json(raw).into());
         time(&mut row, seen.envelope.direction, timing);
         self.hand_over(cx, row);
         Some(kept)
@@ -140,6 +148,7 @@ impl Audit {
         }
         let mut row = self.row(cx, leg, seen.envelope.direction);
         self.fill(&mut row, cx, sessions, seen);
+        row.attempt = attempt(seen, None);
         let raw = Kept {
             body: Some(bytes.clone()),
             length: bytes.len(),
@@ -183,10 +192,7 @@ impl Audit {
         row.kind = Some(word(if is_tool { "response" } else { "error" }));
         row.is_error = Some(true);
         if let Some(exchange) = exchange {
-            row.exchange_id = Some(exchange.id.clone());
-            row.rpc_id = Some(exchange.rpc_id.clone());
-            row.method = Some(exchange.method.clone());
-            row.name.clone_from(&exchange.name);
+            belongs(&mut row, exchange);
         }
         row.deny_reason = Some(word(reason));
         put(
@@ -254,10 +260,7 @@ impl Audit {
         }
         let mut row = self.row(cx, Leg::Client, Direction::ToServer);
         row.kind = Some(word("transport"));
-        row.exchange_id = Some(exchange.id.clone());
-        row.rpc_id = Some(exchange.rpc_id.clone());
-        row.method = Some(exchange.method.clone());
-        row.name.clone_from(&exchange.name);
+        belongs(&mut row, exchange);
         row.deny_reason = Some(word("client_gone"));
         self.hand_over(cx, row);
     }
@@ -279,6 +282,9 @@ impl Audit {
             server: Some(cx.server.name.clone()),
             principal: cx.principal.clone(),
             auth_kind: Some(word(if cx.principal.is_some() { "key" } else { "none" })),
+            protocol_version: cx.version(None),
+            trace_id: cx.arrival.trace.as_ref().map(|trace| trace.trace_id.clone()),
+            span_id: cx.arrival.trace.as_ref().map(|trace| trace.span_id.clone()),
             config_digest: Some(cx.snapshot.config_digest.clone()),
             ..Record::default()
         }
@@ -290,26 +296,34 @@ impl Audit {
         row.kind = Some(word(head.kind.as_str()));
         row.rpc_id.clone_from(&head.id);
         let shown = |text: &Str| clipped(&seen.shown(text));
-        row.method = head.method.as_ref().map(shown).or_else(|| asked.map(|e| e.method.clone()));
-        row.name = head.name.as_ref().map(shown).or_else(|| asked.and_then(|e| e.name.clone()));
-        row.exchange_id = asked.map(|e| e.id.clone());
-        row.parent_exchange_id = asked.and_then(|e| e.parent.clone());
-        row.protocol_version =
-            asked.and_then(|e| e.version.clone()).or_else(|| cx.version(Some(head)));
+        match asked {
+            Some(asked) => {
+                let rpc_id = row.rpc_id.take();
+                belongs(row, asked);
+                row.rpc_id = rpc_id;
+            }
+            None => {
+                let said = head.client.as_ref().map(|(name, version)| Handshake {
+                    client_name: Some(shown(name)),
+                    client_version: version.as_ref().map(shown),
+                });
+                let client = said.or_else(|| sessions.client(cx)).unwrap_or_default();
+                (row.client_name, row.client_version) = (client.client_name, client.client_version);
+            }
+        }
+        if let Some(method) = &head.method {
+            row.method = Some(shown(method));
+            row.name = head.name.as_ref().map(shown);
+        }
+        if let Some(trace) = &head.trace {
+            row.trace_id = Some(trace.trace_id.clone());
+            row.span_id = Some(trace.span_id.clone());
+        }
+        if asked.is_none_or(|asked| asked.version.is_none()) {
+            row.protocol_version = cx.version(Some(head));
+        }
         row.is_error = head.is_answer().then_some(head.is_error || head.kind == Kind::Error);
         row.error_code = head.error_code.map(i64::from);
-        if let Some((name, version)) = &head.client {
-            row.client_name = Some(shown(name));
-            row.client_version = version.as_ref().map(shown);
-        } else if let Some(shaken) = cx
-            .session
-            .as_ref()
-            .and_then(|s| sessions.handshake(s))
-            .or_else(|| cx.front.get().map(|front| front.shown.clone()))
-        {
-            row.client_name = shaken.client_name;
-            row.client_version = shaken.client_version;
-        }
     }
 
     fn hand_over(&self, cx: &Context, mut row: Record) {
@@ -339,6 +353,33 @@ fn is_acted_upon(row: &Record) -> bool {
     row.action.as_deref().is_some_and(|action| action != "allow")
         || row.deny_reason.as_deref() == Some("blocked")
         || row.redactions.is_some()
+}
+
+/// What a row has of the exchange it is of.
+fn belongs(row: &mut Record, exchange: &Exchange) {
+    row.exchange_id = Some(exchange.id.clone());
+    row.operation_id = Some(exchange.operation().clone());
+    row.link_kind = exchange.tie.link.map(word);
+    row.parent_exchange_id.clone_from(&exchange.parent);
+    row.rpc_id = Some(exchange.rpc_id.clone());
+    row.method = Some(exchange.method.clone());
+    row.name.clone_from(&exchange.name);
+    if let Some(trace) = &exchange.tie.trace {
+        row.trace_id = Some(trace.trace_id.clone());
+        row.span_id = Some(trace.span_id.clone());
+    }
+    if exchange.version.is_some() {
+        row.protocol_version.clone_from(&exchange.version);
+    }
+    row.client_name.clone_from(&exchange.tie.client.client_name);
+    row.client_version.clone_from(&exchange.tie.client.client_version);
+}
+
+/// The try towards the server that a message is of; none of one that went nowhere.
+fn attempt(seen: &Seen, denied: Option<&str>) -> Option<i32> {
+    let asked = seen.exchange.as_ref()?;
+    let refused = seen.envelope.direction == Direction::ToServer && denied.is_some();
+    (asked.direction == Direction::ToServer && !refused).then_some(1)
 }
 
 fn keep(cx: &Context, seen: &Seen) -> Kept {
@@ -418,6 +459,9 @@ static WORDS: LazyLock<HashMap<&'static str, Str>> = LazyLock::new(|| {
         "key",
         "none",
         "blocked",
+        "parent",
+        "request_state",
+        "input_keys",
     ];
     let words = words.into_iter().chain(inspect::pin::FINDINGS);
     words.map(|w| (w, w.into())).collect()

@@ -13,6 +13,7 @@ use inspect::message::{Id, Kind, Message, Scalar};
 
 use crate::audit::Rows;
 use crate::era;
+use crate::linkage::{Arrival, Rounds, Trace};
 use crate::session::Front;
 use crate::snapshot::{ServerSpec, Snapshot};
 use crate::upstream::UpstreamError;
@@ -49,6 +50,10 @@ pub struct Head {
     pub is_error: bool,
     /// `error.code`.
     pub error_code: Option<i32>,
+    /// The trace it names.
+    pub trace: Option<Trace>,
+    /// What it shows of an operation of several rounds.
+    pub rounds: Option<Box<Rounds>>,
 }
 
 /// Whether a request carries the per-request envelope of 2026-07-28 (spec: basic, `_meta`).
@@ -93,6 +98,8 @@ impl Head {
                 Some(Scalar::Uint(code)) => i32::try_from(code).ok(),
                 _ => None,
             },
+            trace: if is_request { Trace::of(message) } else { None },
+            rounds: Rounds::of(message),
         }
     }
 
@@ -108,6 +115,8 @@ impl Head {
             client: None,
             is_error: false,
             error_code: None,
+            trace: None,
+            rounds: None,
         }
     }
 
@@ -243,6 +252,8 @@ pub struct Context {
     /// Whether the gateway itself answered the client's `initialize`, in the name of many servers:
     /// sessions with each of them are then the gateway's own.
     pub owned: bool,
+    /// What came with the message beside it.
+    pub arrival: Arrival,
     /// The tickets of its rows, where it may not pass without them.
     pub rows: Rows,
 }

@@ -18,6 +18,7 @@ pub mod envelope;
 pub mod era;
 pub mod extent;
 pub mod lines;
+pub mod linkage;
 pub mod packs;
 mod peek;
 pub mod pins;

@@ -15,6 +15,7 @@ use crate::batch::join_replies;
 use crate::catalog::{self, Catalog};
 use crate::config::Config;
 use crate::envelope::{Claim, Context, Head, McpHeaders, Reply, clipped};
+use crate::linkage::{Links, Tie};
 use crate::pins::{Neighbours, Pins};
 use crate::policy::Denied;
 use crate::policy::inspect::{self as look, Seen};
@@ -45,6 +46,8 @@ pub struct Pipeline {
     pub schemas: OutputSchemas,
     /// What servers offer, and whether it is what it was.
     pub pins: Pins,
+    /// Which calls go on with which.
+    pub links: Links,
     /// What is remembered for endpoints of many servers.
     pub(crate) catalog: Catalog,
 }
@@ -67,6 +70,7 @@ impl Pipeline {
             places: Places::new(limits),
             schemas: OutputSchemas::default(),
             catalog: Catalog::default(),
+            links: Links::default(),
             snapshot: ArcSwap::new(snapshot),
             audit,
             pins: Pins::unsaved(Neighbours::All, Arc::clone(&metrics)),
@@ -286,12 +290,26 @@ impl Pipeline {
                 version: cx.version(Some(head)),
                 modern: cx.is_modern(head),
                 parent: None,
+                tie: self.tie(cx, head, started),
             })),
             Kind::Response | Kind::Error => {
                 self.sessions.close(cx.session.as_ref()?, Direction::ToServer, head.id.as_deref()?)
             }
             Kind::Notification => None,
         }
+    }
+
+    /// What a client's request belongs to, and who asks.
+    fn tie(&self, cx: &Context, head: &Head, now: Instant) -> Tie {
+        let found = self.links.find(cx, head, now);
+        let (operation, link) = found.map_or((None, None), |(of, by)| (Some(of), Some(by)));
+        let said = head.client.as_ref().map(|(name, version)| Handshake {
+            client_name: Some(clipped(name)),
+            client_version: version.as_ref().map(clipped),
+        });
+        let trace = head.trace.clone().or_else(|| cx.arrival.trace.clone());
+        let client = said.or_else(|| self.sessions.client(cx)).unwrap_or_default();
+        Tie { operation, link, trace, client }
     }
 
     fn check_params(&self, cx: &Context, seen: &Seen) -> Result<(), Denied> {

@@ -12,6 +12,7 @@ use inspect::{Action, Carry, Direction};
 use crate::audit::{Leg, Timing};
 use crate::batch::join;
 use crate::envelope::{Body, Context, Event, Head, Reply, clipped};
+use crate::linkage::Tie;
 use crate::pipeline::Pipeline;
 use crate::policy::inspect::{self as look, Seen};
 use crate::policy::{BAD_UPSTREAM, Denied, blocked, withhold};
@@ -351,10 +352,21 @@ impl One {
                 version: self.cx.version(None),
                 modern: false,
                 parent: self.exchange.as_ref().map(|e| e.id.clone()),
+                tie: self.tie(head),
             })),
             // A notification beside an answer belongs to the same request.
             Kind::Notification => self.exchange.clone(),
         }
+    }
+
+    /// What a server's own request belongs to.
+    fn tie(&self, head: &Head) -> Tie {
+        let mut tie = Tie::within(self.exchange.as_deref());
+        tie.trace = head.trace.clone().or(tie.trace);
+        if self.exchange.is_none() {
+            tie.client = self.pipeline.sessions.client(&self.cx).unwrap_or_default();
+        }
+        tie
     }
 
     /// Marks the request as answered, and learns from a handshake.
@@ -363,6 +375,9 @@ impl One {
         let Some(exchange) = seen.exchange.as_ref().filter(|_| head.is_answer()) else {
             return;
         };
+        if let Some(rounds) = &head.rounds {
+            self.pipeline.links.asks(&self.cx, exchange, rounds, Instant::now());
+        }
         if self.exchange.as_ref().is_some_and(|e| e.id == exchange.id) {
             self.exchange = None;
         }

@@ -11,6 +11,8 @@ use capture::Str;
 use inspect::{Carry, Direction};
 use sha2::{Digest, Sha256};
 
+use crate::envelope::Context;
+use crate::linkage::Tie;
 use crate::snapshot::hex;
 
 pub mod fronts;
@@ -38,6 +40,15 @@ pub struct Exchange {
     pub modern: bool,
     /// The exchange during which a server asked this.
     pub parent: Option<Str>,
+    /// What it belongs to beyond that.
+    pub tie: Tie,
+}
+
+impl Exchange {
+    /// The operation it is part of: its own where it is alone.
+    pub fn operation(&self) -> &Str {
+        self.tie.operation.as_ref().unwrap_or(&self.id)
+    }
 }
 
 /// Whose answer it is: the session, and the request's id.
@@ -213,6 +224,12 @@ impl Sessions {
         self.lock().handshakes.get(session).cloned()
     }
 
+    /// Who sends the messages of this context, as far as a handshake told.
+    pub fn client(&self, cx: &Context) -> Option<Handshake> {
+        let shaken = cx.session.as_ref().and_then(|session| self.handshake(session));
+        shaken.or_else(|| cx.front.get().map(|front| front.shown.clone()))
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // The tables are whole between statements: a panic elsewhere leaves them usable.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -242,6 +259,7 @@ mod tests {
             version: None,
             modern: false,
             parent: None,
+            tie: Tie::default(),
         })
     }
 

@@ -168,6 +168,7 @@ fn context(run: &str, snapshot: Arc<Snapshot>, server: Arc<ServerSpec>) -> Conte
         negotiated: OnceLock::new(),
         front: OnceLock::new(),
         owned: false,
+        arrival: crate::linkage::Arrival::default(),
         rows: crate::audit::Rows::default(),
     }
 }

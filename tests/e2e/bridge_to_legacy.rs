@@ -10,23 +10,23 @@ const META: &str = "io.modelcontextprotocol/";
 const SERVER: &str = "io.modelcontextprotocol/serverInfo";
 
 /// A server whose handshakes are answered, and whose other requests the test takes one by one.
-struct Legacy {
+pub(crate) struct Legacy {
     server: FakeServer,
     /// The handshakes so far: the n-th began the session `s<n>`.
     handshakes: Vec<Value>,
 }
 
 impl Legacy {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self { server: FakeServer::by_hand().await, handshakes: Vec::new() }
     }
 
-    async fn gateway(&self, yaml: &str) -> Gateway {
+    pub(crate) async fn gateway(&self, yaml: &str) -> Gateway {
         Gateway::configured(&self.server.url, &format!("    era: legacy\n{yaml}")).await
     }
 
     /// The next request that is no handshake.
-    async fn asked(&mut self) -> Exchange {
+    pub(crate) async fn asked(&mut self) -> Exchange {
         loop {
             let exchange = self.server.asked().await;
             let message = exchange.message();
@@ -55,7 +55,7 @@ impl Legacy {
     }
 
     /// The next request, which must be of this method.
-    async fn asked_for(&mut self, method: &str) -> Exchange {
+    pub(crate) async fn asked_for(&mut self, method: &str) -> Exchange {
         let exchange = self.asked().await;
         assert_eq!(exchange.message()["method"], method, "{}", exchange.message());
         exchange
@@ -67,14 +67,14 @@ fn header<'a>(exchange: &'a Exchange, name: &str) -> &'a str {
 }
 
 /// The request in its envelope, of a client that can do this.
-fn able(request: Value, capabilities: Value) -> Value {
+pub(crate) fn able(request: Value, capabilities: Value) -> Value {
     let mut request = modern(request);
     request["params"]["_meta"][format!("{META}clientCapabilities")] = capabilities;
     request
 }
 
 /// Posts while the server's side of it goes on.
-fn post(gateway: &Gateway, message: &Value) -> JoinHandle<Response> {
+pub(crate) fn post(gateway: &Gateway, message: &Value) -> JoinHandle<Response> {
     post_as(gateway, message, None)
 }
 
@@ -87,15 +87,15 @@ fn post_as(gateway: &Gateway, message: &Value, key: Option<&str>) -> JoinHandle<
     tokio::spawn(async move { client.post(&message).await })
 }
 
-async fn answer(posted: JoinHandle<Response>) -> Value {
+pub(crate) async fn answer(posted: JoinHandle<Response>) -> Value {
     within("an answer", posted).await.unwrap().json().await
 }
 
-fn form() -> Value {
+pub(crate) fn form() -> Value {
     json!({"elicitation": {"form": {}}})
 }
 
-fn elicits(id: impl Into<Value>) -> Value {
+pub(crate) fn elicits(id: impl Into<Value>) -> Value {
     request(
         id,
         "elicitation/create",
@@ -104,7 +104,7 @@ fn elicits(id: impl Into<Value>) -> Value {
 }
 
 /// The same request again, with the answer to what its result asked for.
-fn retry(mut request: Value, id: Value, asked: &Value, answer: Value) -> Value {
+pub(crate) fn retry(mut request: Value, id: Value, asked: &Value, answer: Value) -> Value {
     let requests = asked["result"]["inputRequests"].as_object().unwrap();
     let key = requests.keys().next().unwrap();
     request["id"] = id;

@@ -18,7 +18,11 @@ async fn begun(capabilities: Value) -> (FakeServer, Gateway, Client) {
 }
 
 /// A client whose session has begun, and what its handshake was answered with.
-async fn session(gateway: &Gateway, revision: &str, capabilities: Value) -> (Client, Value) {
+pub(crate) async fn session(
+    gateway: &Gateway,
+    revision: &str,
+    capabilities: Value,
+) -> (Client, Value) {
     let client = Client::new(&gateway.url).with("mcp-protocol-version", revision);
     let params = json!({
         "protocolVersion": revision,
@@ -34,13 +38,13 @@ async fn session(gateway: &Gateway, revision: &str, capabilities: Value) -> (Cli
 }
 
 /// Posts while the server's side of it goes on.
-fn post(client: &Client, message: Value) -> tokio::task::JoinHandle<tests::Response> {
+pub(crate) fn post(client: &Client, message: Value) -> tokio::task::JoinHandle<tests::Response> {
     let client = client.clone();
     tokio::spawn(async move { client.post(&message).await })
 }
 
 /// Answers the listing of tools that precedes the first call of one.
-async fn lists_tools(server: &mut FakeServer, tools: Value) {
+pub(crate) async fn lists_tools(server: &mut FakeServer, tools: Value) {
     let asked = server.asked().await;
     assert_eq!(asked.message()["method"], "tools/list");
     asked.result(

@@ -11,6 +11,7 @@ mod bridge_to_modern;
 mod capture;
 mod catalog;
 mod certs;
+mod columns;
 mod face;
 mod http3;
 mod http3_client;

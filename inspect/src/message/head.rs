@@ -17,7 +17,7 @@ const RESULT: [&str; 1] = ["protocolVersion"];
 const META: [&str; 2] = ["io.modelcontextprotocol/protocolVersion", "protocolVersion"];
 
 /// The members of the object at node `at`, as (key, node of the value).
-fn members<'n, 'a>(
+pub(super) fn members<'n, 'a>(
     nodes: &'n [Node<'a>],
     at: usize,
 ) -> impl Iterator<Item = (&'a str, usize)> + 'n {

@@ -230,6 +230,12 @@ impl<'a> Message<'a> {
         self.nodes.get(at).map(Scalar::of)
     }
 
+    /// The keys of the object at a path, as they stand there; none where there is no object.
+    pub fn keys(&self, path: &[&str]) -> impl Iterator<Item = &'a str> {
+        let at = path.iter().try_fold(0, |at, key| member(self.nodes, at, key));
+        head::members(self.nodes, at.unwrap_or(usize::MAX - 1)).map(|(key, _)| key)
+    }
+
     /// Every key and string value in document order, unescaped. Numbers are not among them.
     pub fn texts(&self) -> impl Iterator<Item = Text<'_>> {
         self.entries.iter().filter_map(|entry| {

@@ -2,17 +2,28 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use super::{Direction, Subject};
+use crate::message::Message;
+
 /// Bytes kept of each text.
 pub(super) const TAIL: usize = 256;
 /// Texts remembered at most.
-const MAX_TAILS: usize = 16;
+pub(super) const MAX_TAILS: usize = 16;
 
 /// The ends of the texts that a stream or session sent last: at most 16 of at most 256 bytes. Its owner passes it to
 /// each scan in the order of the messages, and keeps one per direction.
 #[derive(Clone, Debug, Default)]
 pub struct Carry {
     /// Which text, and its end; the one written last stands last.
-    tails: Vec<(u64, String)>,
+    pub(super) tails: Vec<(u64, Tail)>,
+}
+
+/// The end of a text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tail {
+    pub(super) text: String,
+    /// The same as a record may hold it, where it differs.
+    pub(super) shown: Option<String>,
 }
 
 impl Carry {
@@ -22,18 +33,10 @@ impl Carry {
         Self::default()
     }
 
-    /// What a stream's last text ended in, as a record tells it.
-    #[must_use]
-    pub fn of_stream(tail: &str) -> Self {
-        let mut carry = Self::new();
-        carry.remember(&Where::Stream, tail);
-        carry
-    }
-
     /// What is remembered of a text.
     pub(super) fn tail(&self, place: &Where<'_>) -> Option<&str> {
         let key = place.key();
-        self.tails.iter().find(|(known, _)| *known == key).map(|(_, tail)| tail.as_str())
+        self.tails.iter().find(|(known, _)| *known == key).map(|(_, tail)| tail.text.as_str())
     }
 
     /// Remembers the end of a text, after what is remembered of it.
@@ -41,8 +44,15 @@ impl Carry {
         let key = place.key();
         let at = self.tails.iter().position(|(known, _)| *known == key);
         let mut tail = at.map(|at| self.tails.remove(at).1).unwrap_or_default();
-        tail.push_str(end(text));
-        let tail = end(&tail).to_owned();
+        if let Some(shown) = tail.shown.take() {
+            tail.shown = Some(shown + end(text)).filter(|_| text.len() < TAIL);
+        }
+        tail.text.push_str(end(text));
+        let last = |text: String| match text.len() > TAIL {
+            true => end(&text).to_owned(),
+            false => text,
+        };
+        let tail = Tail { text: last(tail.text), shown: tail.shown.map(last) };
         if self.tails.len() == MAX_TAILS {
             self.tails.remove(0);
         }
@@ -54,11 +64,26 @@ impl Carry {
 #[derive(Clone, Copy, Debug, Hash)]
 pub(super) enum Where<'t> {
     Stream,
-    Argument { tool: &'t str, key: &'t str },
+    Argument {
+        tool: &'t str,
+        key: &'t str,
+    },
+    /// Another text, of which only its place in the order is told.
+    Other(usize),
 }
 
-impl Where<'_> {
-    fn key(&self) -> u64 {
+impl<'t> Where<'t> {
+    /// The place of a message's text under this key.
+    pub(super) fn of(message: &'t Message<'_>, key: u32, subject: &Subject<'t>) -> Self {
+        match subject.direction {
+            Direction::ToClient => Where::Stream,
+            Direction::ToServer => {
+                Where::Argument { tool: subject.name.unwrap_or(""), key: message.string(key) }
+            }
+        }
+    }
+
+    pub(super) fn key(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.hash(&mut hasher);
         hasher.finish()

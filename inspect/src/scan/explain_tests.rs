@@ -2,7 +2,7 @@
 
 use super::{Check, Outcome, Scan, Trace};
 use crate::{
-    Carry, Direction, Message, ParseLimits, Parser, Policy, RuleFile, RuleSet, Scanner, Subject,
+    Before, Direction, Message, ParseLimits, Parser, Policy, RuleFile, RuleSet, Scanner, Subject,
     Verdict, Why,
 };
 use proptest::prelude::*;
@@ -194,7 +194,8 @@ fn scores_halve_in_quotes_and_add_up() {
 fn a_tail_is_told_and_read() {
     let set = rules();
     let raw = result("3456 is the rest");
-    let mut carry = Carry::of_stream("the value zqxj12");
+    let before = Before::from_json(br#"[{"tail":"the value zqxj12"}]"#).unwrap();
+    let mut carry = before.carry(&SUBJECT);
     let (scan, trace) = with(&raw, |message| {
         Scanner::new().explain(&set, message, &SUBJECT, Some(&mut carry), 4096, None)
     });

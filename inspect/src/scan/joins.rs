@@ -103,7 +103,7 @@ impl Joined {
 }
 
 /// A text that has neighbours: its node, and that of the key above it.
-type Neighbour = (u32, u32);
+pub(super) type Neighbour = (u32, u32);
 
 impl Pass<'_, '_, '_> {
     /// Looks at neighbours as one, and at what follows an earlier message.
@@ -113,7 +113,8 @@ impl Pass<'_, '_, '_> {
         }
         let mut neighbours = std::mem::take(&mut self.memory.neighbours);
         let mut joined = std::mem::take(&mut self.memory.joined);
-        collect(message, self.direction(), &mut neighbours);
+        neighbours.clear();
+        neighbours.extend(texts(message, self.direction()));
         if neighbours.len() > usize::from(carry.is_none()) {
             self.join(message, &neighbours, &mut joined, carry);
         }
@@ -150,13 +151,9 @@ impl Pass<'_, '_, '_> {
             }
         }
         let Some(carry) = carry else { return };
-        let tool = self.subject.name.unwrap_or("");
         for (node, key) in neighbours {
             let text = message.string(*node);
-            let place = match stream {
-                true => Where::Stream,
-                false => Where::Argument { tool, key: message.string(*key) },
-            };
+            let place = Where::of(message, *key, self.subject);
             if let Some(tail) = carry.tail(&place).filter(|_| !stream) {
                 joined.clear();
                 joined.push(tail, Of::Earlier);
@@ -182,26 +179,14 @@ impl Pass<'_, '_, '_> {
     }
 }
 
-/// Collects the texts of a message that a reader takes for one.
-fn collect(message: &Message<'_>, direction: Direction, neighbours: &mut Vec<Neighbour>) {
-    neighbours.clear();
-    let nodes = message.nodes();
-    let within = match (direction, message.kind()) {
-        (Direction::ToServer, Kind::Request) => {
-            let arguments =
-                member(nodes, 0, "params").and_then(|at| member(nodes, at, "arguments"));
-            match arguments.map(|at| (at, nodes.get(at))) {
-                Some((at, Some(Node::Object { count, .. }))) => at..at + 1 + count,
-                _ => return,
-            }
-        }
-        (Direction::ToClient, Kind::Response | Kind::Notification | Kind::Request) => {
-            0..nodes.len()
-        }
-        _ => return,
-    };
+/// The texts of a message that a reader takes for one.
+pub(super) fn texts(
+    message: &Message<'_>,
+    direction: Direction,
+) -> impl Iterator<Item = Neighbour> {
+    let within = reach(message, direction).unwrap_or_default();
     let any = direction == Direction::ToServer;
-    let fits = |entry: &&Entry| {
+    let fits = move |entry: &&Entry| {
         !entry.is_key
             && within.contains(&(entry.node as usize))
             && entry.key != NO_KEY
@@ -209,5 +194,23 @@ fn collect(message: &Message<'_>, direction: Direction, neighbours: &mut Vec<Nei
             && !message.string(entry.node).is_empty()
     };
     let fitting = message.entries().iter().filter(fits).take(MAX_TEXTS);
-    neighbours.extend(fitting.map(|entry| (entry.node, entry.key)));
+    fitting.map(|entry| (entry.node, entry.key))
+}
+
+/// The nodes that such texts stand in.
+fn reach(message: &Message<'_>, direction: Direction) -> Option<Range<usize>> {
+    let nodes = message.nodes();
+    match (direction, message.kind()) {
+        (Direction::ToServer, Kind::Request) => {
+            let at = member(nodes, 0, "params").and_then(|at| member(nodes, at, "arguments"))?;
+            match nodes.get(at) {
+                Some(Node::Object { count, .. }) => Some(at..at + 1 + count),
+                _ => None,
+            }
+        }
+        (Direction::ToClient, Kind::Response | Kind::Notification | Kind::Request) => {
+            Some(0..nodes.len())
+        }
+        _ => None,
+    }
 }

@@ -4,6 +4,7 @@
 //! on the text's own slice, in a window where that is safe; what remains is checked, placed and reported.
 
 mod alone;
+mod before;
 mod carry;
 mod echoes;
 mod excerpt;
@@ -22,6 +23,7 @@ mod trace;
 mod verify;
 mod views;
 
+pub use before::Before;
 pub use carry::Carry;
 pub use excerpt::Excerpt;
 pub use trace::{Check, Match, Outcome, Reading, Trace};

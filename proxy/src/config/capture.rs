@@ -6,7 +6,8 @@ use capture::Recipients;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CaptureRule, Period, Size, Store, state};
+use super::check::Problem;
+use super::{CaptureRule, Config, Period, Size, Store, state};
 
 /// What is recorded, where, and how much of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -27,6 +28,13 @@ pub struct Capture {
     pub always_on_finding: bool,
     /// The folder's size at most; beyond it the oldest files go.
     pub max_bytes: Size,
+    /// Headers of HTTP requests that are recorded, by name. Those that let somebody in can't be.
+    pub headers: Vec<String>,
+    /// Calls remembered whose server asked for more, so that the next round is recorded as part of
+    /// the same operation.
+    pub operations: usize,
+    /// How long they are remembered.
+    pub operation_for: Period,
     /// A file is closed when it has this size.
     pub rotate_bytes: Size,
     /// A file is closed when it is this old.
@@ -56,6 +64,22 @@ pub struct Capture {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<Store>,
 }
+
+/// Headers that are recorded unless others are named.
+const HEADERS: [&str; 6] =
+    ["user-agent", "accept", "content-type", "mcp-protocol-version", "mcp-method", "mcp-name"];
+/// Headers that are never recorded: who has them is let in.
+const SECRET_HEADERS: [&str; 7] = [
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "set-cookie",
+    "mcp-session-id",
+    "last-event-id",
+    "wiregate-hop",
+];
+/// Names of headers at most.
+const MOST_HEADERS: usize = 32;
 
 /// How bodies are recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -134,6 +158,9 @@ impl Default for Capture {
             rules: Vec::new(),
             always_on_finding: true,
             max_bytes: Size::new(10_000_000_000),
+            headers: HEADERS.map(str::to_owned).into(),
+            operations: 16_384,
+            operation_for: Period::secs(3600),
             rotate_bytes: Size::new(256_000_000),
             rotate_every: Period::secs(60),
             queue_rows: 8192,
@@ -190,5 +217,52 @@ impl Capture {
     /// which `env` tells. `None` when it tells nothing.
     pub fn folder(&self, env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
         self.dir.clone().or_else(|| Some(state(env)?.join("capture")))
+    }
+}
+
+/// What is wrong with the headers and the operations.
+pub(super) fn problems(config: &Config) -> Vec<Problem> {
+    let capture = &config.capture;
+    let mut found = Vec::new();
+    let mut add = |at: String, what: &str| found.push(Problem::new(format!("/capture/{at}"), what));
+    if capture.headers.len() > MOST_HEADERS {
+        add("headers".into(), "at most 32 headers");
+    }
+    let of_servers = || config.servers.values().flat_map(|server| server.headers.keys());
+    for (i, name) in capture.headers.iter().enumerate() {
+        let is = |other: &str| name.eq_ignore_ascii_case(other);
+        if http::HeaderName::try_from(name.as_str()).is_err() {
+            add(format!("headers/{i}"), "not the name of a header");
+        } else if SECRET_HEADERS.iter().any(|secret| is(secret)) {
+            add(format!("headers/{i}"), "who has this header is let in: it is never recorded");
+        } else if of_servers().any(|credential| is(credential)) {
+            add(format!("headers/{i}"), "a server is sent a secret in this header");
+        }
+    }
+    if capture.operations == 0 {
+        add("operations".into(), "may not be 0");
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::tests::{after, server};
+
+    #[test]
+    fn headers_that_let_somebody_in_are_not_recorded() {
+        let names = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            after(move |config| {
+                server(config).headers.insert("X-Api-Key".into(), crate::config::Secret::new("k"));
+                config.capture.headers = names;
+            })
+        };
+        assert_eq!(names(&["user-agent", "X-Request-Id"]), [""; 0]);
+        for refused in ["Authorization", "COOKIE", "mcp-session-id", "x-api-key", "a b", ""] {
+            assert_eq!(names(&["accept", refused]), ["/capture/headers/1"], "{refused}");
+        }
+        assert_eq!(names(&["a"; 33]), ["/capture/headers"]);
+        assert_eq!(after(|config| config.capture.operations = 0), ["/capture/operations"]);
     }
 }

@@ -69,6 +69,7 @@ pub fn problems(config: &Config) -> Vec<Problem> {
     found.inspect(&config.inspect);
     found.pins(&config.pins);
     found.capture(&config.capture);
+    found.0.extend(super::capture::problems(config));
     found.limits(config);
     found.timeouts(config);
     for (key, problem) in config.processes.problems() {

@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use capture::Str;
@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::envelope::{Body, Context, McpHeaders, Reply, Transport};
+use crate::linkage::Arrival;
 use crate::peek::Peek;
 use crate::pipeline::Pipeline;
 use crate::policy::{Denied, LIMIT, UNREACHABLE};
@@ -134,8 +135,9 @@ impl Conversation {
     pub(super) async fn take(self: &Arc<Self>, frame: Bytes, places: Option<Places>) {
         // A request begins when it is its turn, and leaves the turn to the next at once: what it
         // waits for may be the next.
+        let arrived = Instant::now();
         let turn = Some(self.order.lock().await).filter(|_| places.is_none());
-        let Some(cx) = self.context(None) else {
+        let Some(cx) = self.context(None, Some(arrived.elapsed())) else {
             self.over.cancel();
             return;
         };
@@ -176,7 +178,7 @@ impl Conversation {
     pub(super) async fn end(&self) {
         self.over.cancel();
         let begun = self.learned().front.is_some();
-        if let (Some(cx), true) = (self.context(None), begun) {
+        if let (Some(cx), true) = (self.context(None, None), begun) {
             let _ = timeout(GOODBYE, Arc::clone(&self.pipeline).close(cx)).await;
         }
         self.pipeline.sessions.abandon(&self.session);
@@ -189,7 +191,11 @@ impl Conversation {
 
     /// The context of a message, under the configuration of this moment. None once the server is no
     /// longer in it.
-    fn context(&self, last_event_id: Option<&Str>) -> Option<Arc<Context>> {
+    fn context(
+        &self,
+        last_event_id: Option<&Str>,
+        queued: Option<Duration>,
+    ) -> Option<Arc<Context>> {
         let snapshot = self.pipeline.snapshot();
         let server = Arc::clone(snapshot.endpoint(&self.server)?);
         let learned = self.learned();
@@ -212,6 +218,7 @@ impl Conversation {
             negotiated: OnceLock::new(),
             front: learned.front.clone().map_or_else(OnceLock::new, OnceLock::from),
             owned: false,
+            arrival: Arrival { queued, ..Arrival::default() },
             rows: crate::audit::Rows::default(),
         }))
     }
@@ -266,7 +273,7 @@ impl Conversation {
             }
             let (Some(last), Some(_), false) = (last, &asked, answered) else { return };
             sleep(retry.min(LONGEST_RETRY)).await;
-            let Some(again) = self.context(Some(&last)) else { break };
+            let Some(again) = self.context(Some(&last), None) else { break };
             body = Arc::clone(&self.pipeline).listen(again).await.body;
             if !matches!(body, Body::Stream(_)) {
                 break;
@@ -296,7 +303,7 @@ impl Conversation {
     async fn listen(&self) -> bool {
         let (mut last, mut failures) = (None, 0);
         while failures < RESUMES {
-            let Some(cx) = self.context(last.as_ref()) else { return true };
+            let Some(cx) = self.context(last.as_ref(), None) else { return true };
             let reply = Arc::clone(&self.pipeline).listen(cx).await;
             let mut events = match (reply.body, reply.status) {
                 (Body::Stream(events), _) => events,

@@ -25,6 +25,7 @@ use super::{legacy_sse, ws};
 use crate::catalog::ALL;
 use crate::envelope::{Body, Context, McpHeaders, Reply, Transport};
 use crate::era;
+use crate::linkage::Arrival;
 use crate::pipeline::Pipeline;
 use crate::policy::{Denied, FORBIDDEN, LIMIT, NOT_FOUND, auth};
 use crate::session::fronts;
@@ -324,6 +325,7 @@ fn context(
         negotiated: std::sync::OnceLock::new(),
         front: std::sync::OnceLock::new(),
         owned: false,
+        arrival: Arrival::of(&snapshot.config.capture, &parts.headers),
         rows: crate::audit::Rows::default(),
     }
 }

@@ -90,6 +90,7 @@ impl Session {
             session: Some(name),
             negotiated: OnceLock::new(),
             front: OnceLock::from(Arc::new(front)),
+            arrival: crate::linkage::Arrival::default(),
             ..like.clone()
         };
         let raw = format!(

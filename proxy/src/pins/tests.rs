@@ -143,6 +143,7 @@ fn context(server: &str, change: impl FnOnce(&mut Config)) -> Context {
         negotiated: OnceLock::new(),
         front: OnceLock::new(),
         owned: false,
+        arrival: crate::linkage::Arrival::default(),
         rows: crate::audit::Rows::default(),
     }
 }
@@ -163,6 +164,7 @@ fn read(cx: &Context, message: &Value, direction: Direction, method: Option<&str
             version: None,
             modern: false,
             parent: None,
+            tie: crate::linkage::Tie::default(),
         })
     });
     let raw = Bytes::from(message.to_string());

@@ -7,13 +7,13 @@ use bytes::Bytes;
 use capture::Str;
 use inspect::message::{ParseError, ParseLimits, Parser};
 use inspect::scan::{Carry, Direction, Scanner, Subject};
-use inspect::{Action, Edit, Preset, Verdict};
+use inspect::{Action, Before, Edit, Preset, Verdict};
 
 use super::Denied;
 use crate::config::{Limits, OnError};
 use crate::envelope::{Envelope, Head, clipped};
 use crate::pins::Pinned;
-use crate::session::Exchange;
+use crate::session::{Exchange, Handshake};
 use crate::snapshot::Snapshot;
 use std::sync::Arc;
 
@@ -30,6 +30,10 @@ pub struct Seen {
     pub pins: Pinned,
     /// Whether part of it was not scanned.
     pub truncated: bool,
+    /// What the scan saw of the messages before it.
+    pub before: Option<Before>,
+    /// The time the scan was told, in seconds since 1970.
+    pub now: i64,
     /// What the record must hide, and by what: names and ids repeat parts of the body.
     pub hidden: Vec<(Box<str>, Box<str>)>,
 }
@@ -107,7 +111,7 @@ pub fn read(
     server: &str,
     raw: Bytes,
     direction: Direction,
-    carry: Option<&mut Carry>,
+    mut carry: Option<&mut Carry>,
     find: impl FnOnce(&Head) -> Option<Arc<Exchange>>,
 ) -> Result<Seen, ParseError> {
     let now = now();
@@ -120,29 +124,44 @@ pub fn read(
             }
         };
         let scanner = &mut worker.scanner;
-        let (head, mut exchange, verdict, truncated) = worker.parser.parse(&raw, |message| {
-            let head = Head::of(message);
-            let exchange = find(&head);
-            let asked = exchange.as_deref();
-            let subject = Subject {
-                direction,
-                server,
-                method: head.method.as_deref().or(asked.map(|e| &*e.method)),
-                name: head.name.as_deref().or(asked.and_then(|e| e.name.as_deref())),
-                paranoia: snapshot.policy.paranoia,
-                budget: snapshot.config.inspect.budget.bytes(),
-                now,
-            };
-            let scan = scanner.scan_after(&snapshot.rules, message, &subject, carry);
-            let truncated = scan.truncated;
-            let verdict =
-                Verdict::decide(&snapshot.rules, &snapshot.policy, &subject, scan, message.raw());
-            (head, exchange, verdict, truncated)
-        })?;
-        let hidden = match verdict.findings.is_empty() {
-            true => Vec::new(),
-            false => replaced(&raw, &verdict.record_edits(&snapshot.rules, &raw)),
-        };
+        let (head, mut exchange, verdict, truncated, before, hidden) =
+            worker.parser.parse(&raw, |message| {
+                let head = Head::of(message);
+                let exchange = find(&head);
+                let asked = exchange.as_deref();
+                let subject = Subject {
+                    direction,
+                    server,
+                    method: head.method.as_deref().or(asked.map(|e| &*e.method)),
+                    name: head.name.as_deref().or(asked.and_then(|e| e.name.as_deref())),
+                    paranoia: snapshot.policy.paranoia,
+                    budget: snapshot.config.inspect.budget.bytes(),
+                    now,
+                };
+                let before = carry.as_ref().and_then(|carry| carry.before(message, &subject));
+                let scan =
+                    scanner.scan_after(&snapshot.rules, message, &subject, carry.as_deref_mut());
+                let truncated = scan.truncated;
+                let verdict = Verdict::decide(
+                    &snapshot.rules,
+                    &snapshot.policy,
+                    &subject,
+                    scan,
+                    message.raw(),
+                );
+                let hidden = match verdict.findings.is_empty() {
+                    true => Vec::new(),
+                    false => replaced(&raw, &verdict.record_edits(&snapshot.rules, &raw)),
+                };
+                // The next message's record tells how this one ended.
+                if let Some(carry) = carry.filter(|_| truncated || !hidden.is_empty()) {
+                    carry.hide(before.as_ref(), message, &subject, |text| match truncated {
+                        true => Some(String::new()),
+                        false => mirror(text, &hidden),
+                    });
+                }
+                (head, exchange, verdict, truncated, before, hidden)
+            })?;
         if let (Some(asked), true) = (&mut exchange, head.is_request() && !hidden.is_empty()) {
             let shown = |text: &Option<Str>| {
                 text.as_deref().and_then(|t| mirror(t, &hidden)).map(|t| clipped(&t.into()))
@@ -151,9 +170,15 @@ pub fn read(
             let asked = Arc::make_mut(asked);
             asked.name = name.or(asked.name.take());
             asked.method = method.unwrap_or(Arc::clone(&asked.method));
+            let Handshake { client_name, client_version } = &mut asked.tie.client;
+            for said in [client_name, client_version] {
+                *said = shown(said).or(said.take());
+            }
         }
         Ok(Seen {
             hidden,
+            before,
+            now,
             envelope: Envelope { raw, head, direction },
             exchange,
             verdict,

@@ -180,6 +180,7 @@ impl Asker<'_> {
             version: None,
             modern: true,
             parent: None,
+            tie: crate::linkage::Tie::default(),
         });
         let (snapshot, name) = (self.snapshot, &self.spec.name);
         let seen = look::read(snapshot, name, answer.clone(), Direction::ToClient, None, |_| {
@@ -213,6 +214,7 @@ impl Asker<'_> {
             negotiated: OnceLock::new(),
             front: OnceLock::new(),
             owned: false,
+            arrival: crate::linkage::Arrival::default(),
             rows: crate::audit::Rows::default(),
         }
     }

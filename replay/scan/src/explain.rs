@@ -8,8 +8,8 @@ mod told;
 use capture::{Record, Str};
 use inspect::scan::Outcome;
 use inspect::{
-    Finding, Message, Part, Policy, Reasons, RuleIx, RuleSet, Scan, Scanner, Standing, Subject,
-    Trace, Verdict, Why,
+    Before, Carry, Finding, Message, Part, Policy, Reasons, RuleIx, RuleSet, Scan, Scanner,
+    Standing, Subject, Trace, Verdict, Why,
 };
 
 pub use told::{AskedRule, Explanation, Found, Reading, Recorded, Rejected, Told, Window};
@@ -35,8 +35,16 @@ pub fn message(
     subject: &Subject<'_>,
     ask: &Ask,
 ) -> Explanation {
-    let mut seen =
-        Seen { set, policy, message, subject, redactions: &[], recorded: &[], carry: None };
+    let mut seen = Seen {
+        set,
+        policy,
+        message,
+        subject,
+        redactions: &[],
+        recorded: &[],
+        carry: Carry::new(),
+        hides_earlier: false,
+    };
     explained(scanner, &mut seen, ask)
 }
 
@@ -58,9 +66,13 @@ pub(crate) fn row(
     };
     // a raw record's tail may end in the first half of a secret
     let hides = row.redaction_state.as_deref() == Some("redacted");
-    told.tail = row.scan_context.as_deref().map(|tail| match ask.reveal || hides {
-        true => String::from_utf8_lossy(tail).into_owned(),
-        false => format!("{} bytes, shown when secrets are", tail.len()),
+    let before = row.scan_context.as_deref().and_then(Before::from_json);
+    told.tail = before.map(|before| match ask.reveal || hides {
+        true => tails(&before),
+        false => {
+            let bytes: usize = before.texts().map(|(_, tail)| tail.len()).sum();
+            format!("{bytes} bytes, shown when secrets are")
+        }
     });
     told.record = Some(Recorded {
         writer_id: text(&row.writer_id).unwrap_or_default(),
@@ -82,10 +94,19 @@ pub(crate) fn row(
     told
 }
 
+/// The ends of the texts before a message, those of arguments each on its line.
+fn tails(before: &Before) -> String {
+    let line = |(argument, tail): (Option<&str>, &str)| match argument {
+        Some(argument) => format!("{argument}: {tail}"),
+        None => tail.to_owned(),
+    };
+    before.texts().map(line).collect::<Vec<_>>().join("\n")
+}
+
 fn explained(scanner: &mut Scanner, seen: &mut Seen<'_, '_>, ask: &Ask) -> Explanation {
     let asked = ask.rule.as_deref().and_then(|id| seen.set.find(id));
     let (set, policy) = (seen.set, seen.policy);
-    let carry = seen.carry.as_mut();
+    let carry = Some(&mut seen.carry);
     let (scan, trace) = scanner.explain(set, seen.message, seen.subject, carry, ask.bytes, asked);
     let settled = seen.settle(scan.findings);
     let scanned = settled.scanned;

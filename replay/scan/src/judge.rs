@@ -7,8 +7,8 @@ use capture::{Location, Record, Str};
 use inspect::message::ValueKind;
 use inspect::surface::surface_of;
 use inspect::{
-    Action, Carry, Direction, Finding, Kind, Message, ParseLimits, Parser, Part, Policy, Redaction,
-    RuleSet, Scan, Scanner, Span, Standing, Subject, Verdict,
+    Action, Before, Carry, Direction, Finding, Kind, Message, ParseLimits, Parser, Part, Policy,
+    Redaction, RuleSet, Scan, Scanner, Span, Standing, Subject, Verdict,
 };
 
 use crate::explain::{self, Ask, Explanation};
@@ -189,6 +189,11 @@ impl<'a> Judge<'a> {
             budget: usize::MAX,
             now: row.scan_now.unwrap_or(row.ts_us).div_euclid(1_000_000),
         };
+        let before = row
+            .scan_context
+            .as_deref()
+            .map(|context| Before::from_json(context).ok_or(Reason::Unparseable));
+        let before = before.transpose()?.unwrap_or_default();
         let scanner = &mut self.scanner;
         self.parser
             .parse(body, |message| {
@@ -199,7 +204,8 @@ impl<'a> Judge<'a> {
                     subject: &subject,
                     redactions: &redactions,
                     recorded: &row.rule_ids,
-                    carry: carry(row),
+                    carry: before.carry(&subject),
+                    hides_earlier: before.is_hidden(),
                 };
                 look(scanner, &mut seen)
             })
@@ -243,13 +249,10 @@ pub(crate) struct Seen<'s, 'm> {
     pub(crate) subject: &'s Subject<'s>,
     pub(crate) redactions: &'s [Redaction],
     pub(crate) recorded: &'s [Str],
-    pub(crate) carry: Option<Carry>,
-}
-
-/// What is remembered of the stream before a row, if that was recorded.
-fn carry(row: &Record) -> Option<Carry> {
-    let tail = std::str::from_utf8(row.scan_context.as_deref()?).ok()?;
-    (row.direction.as_deref() == Some("to_client")).then(|| Carry::of_stream(tail))
+    /// What is remembered of the messages before it.
+    pub(crate) carry: Carry,
+    /// Whether placeholders stand in that.
+    pub(crate) hides_earlier: bool,
 }
 
 /// What a scan found, as it counts for a row.
@@ -275,7 +278,10 @@ impl Seen<'_, '_> {
             self.redactions.iter().any(|hidden| has(&hidden.rule))
         };
         let is_sure = |finding: &Finding| {
-            let is_joined = finding.spans.len() > 1 && !self.redactions.is_empty();
+            let reaches_back = finding.part == Part::Earlier;
+            let is_joined = (finding.spans.len() > 1 || reaches_back)
+                && !self.redactions.is_empty()
+                || reaches_back && self.hides_earlier;
             placeholders.overlap(finding) == Overlap::None && !is_joined && !is_named(finding)
         };
         let mut room: HashMap<&str, usize> = HashMap::new();
@@ -309,7 +315,7 @@ impl Seen<'_, '_> {
 }
 
 fn verdict(scanner: &mut Scanner, seen: &mut Seen<'_, '_>) -> Judged {
-    let scan = scanner.scan_after(seen.set, seen.message, seen.subject, seen.carry.as_mut());
+    let scan = scanner.scan_after(seen.set, seen.message, seen.subject, Some(&mut seen.carry));
     let settled = seen.settle(scan.findings);
     let each = settled.findings.iter().zip(&settled.scanned);
     let mut found: Vec<Found> = each

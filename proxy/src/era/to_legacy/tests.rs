@@ -110,6 +110,7 @@ fn of(snapshot: &Arc<Snapshot>, session: &str) -> Context {
         negotiated: OnceLock::new(),
         front: OnceLock::from(Arc::new(front)),
         owned: true,
+        arrival: crate::linkage::Arrival::default(),
         rows: crate::audit::Rows::default(),
     }
 }

@@ -36,6 +36,7 @@ fn request(snapshot: &Arc<Snapshot>, server: &str, principal: Option<&str>) -> C
         negotiated: OnceLock::new(),
         front: OnceLock::new(),
         owned: false,
+        arrival: crate::linkage::Arrival::default(),
         rows: crate::audit::Rows::default(),
     }
 }

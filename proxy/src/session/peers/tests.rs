@@ -45,6 +45,7 @@ fn request(snapshot: &Arc<Snapshot>) -> Context {
         negotiated: OnceLock::new(),
         front: OnceLock::new(),
         owned: false,
+        arrival: crate::linkage::Arrival::default(),
         rows: crate::audit::Rows::default(),
     }
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use capture::{Record, Recorder, RecorderConfig, Str};
 use inspect::{
-    Direction, ParseLimits, Parser, Policy, RuleFile, RuleSet, Scanner, Subject, Verdict, redact,
+    Carry, Direction, Edit, ParseLimits, Parser, Policy, RuleFile, RuleSet, Scanner, Subject,
+    Verdict, redact,
 };
 use tempfile::TempDir;
 
@@ -177,6 +178,18 @@ pub(crate) fn row(
     policy: &Policy,
     bodies: Bodies,
 ) -> Record {
+    row_after(at, message, set, policy, bodies, &mut Carry::new())
+}
+
+/// The row of a message that follows others of its stream or session.
+pub(crate) fn row_after(
+    at: usize,
+    message: &Passing<'_>,
+    set: &RuleSet,
+    policy: &Policy,
+    bodies: Bodies,
+    carry: &mut Carry,
+) -> Record {
     let raw = message.raw.as_bytes();
     let subject = Subject {
         direction: message.direction,
@@ -188,11 +201,17 @@ pub(crate) fn row(
         now: 0,
     };
     let mut parser = Parser::new(ParseLimits::default());
-    let (kind, rpc_id, verdict) = parser
+    let (kind, rpc_id, verdict, before) = parser
         .parse(raw, |parsed| {
-            let scan = Scanner::new().scan(set, parsed, &subject);
+            let before = carry.before(parsed, &subject);
+            let scan = Scanner::new().scan_after(set, parsed, &subject, Some(carry));
             let id = parsed.id().map(|id| id.to_json());
-            (parsed.kind(), id, Verdict::decide(set, policy, &subject, scan, raw))
+            let verdict = Verdict::decide(set, policy, &subject, scan, raw);
+            if !verdict.findings.is_empty() {
+                let edits = verdict.record_edits(set, raw);
+                carry.hide(before.as_ref(), parsed, &subject, |text| hidden(text, raw, &edits));
+            }
+            (parsed.kind(), id, verdict, before)
         })
         .unwrap();
     let (body, redactions) = match bodies {
@@ -225,8 +244,20 @@ pub(crate) fn row(
         score: Some(verdict.score.into()),
         ruleset_digest: Some(set.digest().into()),
         policy_digest: Some(POLICY.into()),
+        scan_context: before.map(|before| before.to_json(bodies == Bodies::Raw).into()),
+        scan_now: Some(0),
         ..Record::default()
     }
+}
+
+/// A text with the edits of its message, for texts without escapes.
+fn hidden(text: &str, raw: &[u8], edits: &[Edit]) -> Option<String> {
+    let mut shown = text.to_owned();
+    for edit in edits {
+        let from = String::from_utf8_lossy(&raw[edit.span.start..edit.span.end]).into_owned();
+        shown = shown.replace(&from, &String::from_utf8_lossy(&edit.replacement));
+    }
+    (shown != text).then_some(shown)
 }
 
 /// Rows that no scan can judge: another leg, a withheld and a truncated body, no JSON, a transport
