@@ -129,7 +129,11 @@ fn rows(path: &Path, stated: &Stated, checked: &mut Checked) -> Result<(), Captu
         }
     })?;
     checked.count(&sums);
-    if !checked.problems.is_empty() {
+    if let Some((_, kind, _)) = checked.problems.first_mut() {
+        // rows that were numbered anew: what counts is that there are fewer
+        if *kind == BreakKind::AddedRow && sums.rows < entry.rows {
+            *kind = BreakKind::RemovedRow;
+        }
         return Ok(());
     }
     if sums.rows != entry.rows {
