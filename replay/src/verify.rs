@@ -11,6 +11,8 @@ use crate::output::{Out, Outcome, Progress};
 
 /// Breaks that are printed one by one without --json.
 const SHOWN: usize = 50;
+/// Heads that are: of the newest writers.
+const HEADS: usize = 8;
 
 /// Tell whether a capture is whole and unchanged.
 ///
@@ -18,8 +20,9 @@ const SHOWN: usize = 50;
 /// held against it: bytes, rows, bodies, and that none is missing. Files that were removed to make
 /// room are no break; they were stated. A writer at work is passed over with a note.
 ///
-/// Without --key a capture that somebody rewrote and signed as a whole would pass: give the key that
-/// you trust. And a capture that ends early is only found by a head that was kept elsewhere (--head).
+/// Without --key the capture's first key is trusted, and a capture that somebody rewrote and signed as a
+/// whole would pass: give the key that you trust. Manifests that were cut at their ends are found by the
+/// writers that came later, and by heads that were kept elsewhere (--head).
 ///
 /// Exit code: 0 all holds, 1 something is broken: the first break is named, 2 an error.
 #[derive(Debug, Args)]
@@ -73,8 +76,7 @@ fn print(report: &VerifyReport, out: &mut Out) -> Result<(), Error> {
     }
     for found in report.breaks.iter().take(SHOWN) {
         let at = found.at.map_or(String::new(), |at| format!(" at {at}"));
-        let kind = serde_json::to_value(found.kind).unwrap_or_default();
-        let kind = kind.as_str().unwrap_or("break");
+        let kind = found.kind.as_str();
         out.line(&visible(&format!("{kind} {}{at}: {}", found.path, found.detail)))?;
     }
     if report.broken > SHOWN as u64 {
@@ -88,6 +90,7 @@ fn print(report: &VerifyReport, out: &mut Out) -> Result<(), Error> {
     count("writers", report.writers);
     count("files", report.files);
     count("files removed, and stated so", report.removed);
+    count("files from before manifests", report.unstated);
     count("bytes", report.bytes);
     count("rows", report.rows);
     count("gap rows", report.gaps);
@@ -99,7 +102,11 @@ fn print(report: &VerifyReport, out: &mut Out) -> Result<(), Error> {
     count("breaks", report.broken);
     let widths = table.widths(None);
     out.write(&table.body(&widths, None))?;
-    for head in &report.heads {
+    let newest = report.heads.len().saturating_sub(HEADS);
+    if newest > 0 {
+        out.line(&format!("heads of the {HEADS} newest writers; --json has all"))?;
+    }
+    for head in &report.heads[newest..] {
         out.line(&visible(&format!("head {} {} {}", head.writer, head.n, head.head)))?;
     }
     Ok(())

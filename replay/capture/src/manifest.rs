@@ -14,7 +14,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::layout::list;
+use crate::disk::{FileName, JOURNAL};
+use crate::layout::{Files, list};
 use crate::seal::{hex, sha256};
 use crate::signer::Signer;
 use crate::{CaptureError, SCHEMA_VERSION, disk};
@@ -23,6 +24,10 @@ use crate::{CaptureError, SCHEMA_VERSION, disk};
 pub(crate) const MANIFEST: &str = "manifest";
 /// The longest line that is read; ours are far shorter.
 const MAX_LINE: u64 = 1 << 20;
+/// Enough of a manifest's end to hold its last line.
+const TAIL: u64 = 128 << 10;
+/// Files that an entry names at most.
+const MAX_NAMES: usize = 500;
 /// Other manifests that a new one takes note of, newest first.
 const MAX_PEERS: usize = 256;
 /// Entries that wait while the disk refuses them.
@@ -40,6 +45,10 @@ pub(crate) enum What {
     Checkpoint(Checkpoint),
     /// A file, of this writer or another, is taken away.
     Removed(Removed),
+    /// Files that were in the folder before there was any manifest.
+    Older(Older),
+    /// Rows that had a number already are lost.
+    Lost(Lost),
     /// A writer is done.
     End(End),
 }
@@ -111,6 +120,19 @@ pub(crate) struct Removed {
     pub(crate) reason: String,
 }
 
+/// Files of which only the names can be told: nobody stated what is in them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Older {
+    pub(crate) paths: Vec<String>,
+}
+
+/// Rows that no file will hold; a gap row counts them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Lost {
+    pub(crate) first_seq: i64,
+    pub(crate) last_seq: i64,
+}
+
 /// The last entry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct End {
@@ -141,13 +163,26 @@ struct Line {
     sig: Option<String>,
 }
 
-/// A line as it was read, with what its signature is worth.
+/// A line as it was read.
 #[derive(Debug)]
 pub(crate) struct ReadLine {
     pub(crate) entry: Entry,
     /// The SHA-256 of the line.
     pub(crate) head: String,
-    pub(crate) signed: Signed,
+    line: Line,
+}
+
+impl ReadLine {
+    /// Checks the signature, which takes longer than everything else about a line.
+    pub(crate) fn signed(&self) -> Signed {
+        let Line { entry, key, sig } = &self.line;
+        match (key, sig) {
+            (None, None) => Signed::No,
+            (Some(key), Some(sig)) => crate::signer::check(key, sig, entry.get().as_bytes())
+                .map_or(Signed::Wrong, Signed::By),
+            _ => Signed::Wrong,
+        }
+    }
 }
 
 /// What a line's signature is worth.
@@ -250,15 +285,20 @@ impl Manifest {
     /// The disk's. Nothing of the entry is left behind then.
     pub(crate) fn append(&mut self, what: What) -> Result<(), CaptureError> {
         if self.next == 0 {
+            let seen = heads(&self.dir, &self.writer)?;
+            let older = if seen.is_empty() { older(&self.dir, &self.writer)? } else { Vec::new() };
             let begin = Begin {
                 writer: self.writer.clone(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 schema_version: SCHEMA_VERSION,
                 made_by: None,
                 how: None,
-                seen: heads(&self.dir, &self.writer)?,
+                seen,
             };
             self.write(&What::Begin(begin))?;
+            for paths in older.chunks(MAX_NAMES) {
+                self.write(&What::Older(Older { paths: paths.to_vec() }))?;
+            }
         }
         while let Some(late) = self.backlog.first().cloned() {
             self.write(&late)?;
@@ -332,6 +372,12 @@ impl Manifest {
             .mode(0o600)
             .open(&self.path)
             .map_err(failed("open"))?;
+        let there = file.metadata().map_err(failed("open"))?.len();
+        if there < self.len {
+            // somebody took it away or cut it: the chain goes on, and `verify` tells of the hole
+            tracing::error!(path = %self.path.display(), "entries of the capture's manifest are gone");
+            self.len = there;
+        }
         // cuts off what a crash or a full disk left of a line
         let written = file
             .set_len(self.len)
@@ -381,15 +427,47 @@ pub(crate) fn all(dir: &Path) -> Result<Vec<(String, PathBuf)>, CaptureError> {
 pub(crate) fn heads(dir: &Path, own: &str) -> Result<Vec<Head>, CaptureError> {
     let others = all(dir)?.into_iter().rev().filter(|(writer, _)| writer != own);
     let heads = others.take(MAX_PEERS).map(|(writer, path)| {
-        let mut last = None;
-        if let Some(mut lines) = Lines::open(&path)? {
-            while let Ok(Some(line)) = lines.next_line() {
-                last = Some(Head { writer: writer.clone(), n: line.entry.n, head: line.head });
-            }
-        }
-        Ok(last)
+        let Some((n, head)) = last_line(&path)? else { return Ok(None) };
+        Ok(Some(Head { writer, n, head }))
     });
     heads.filter_map(Result::transpose).collect()
+}
+
+/// Number and hash of a manifest's last whole line, read from its end: manifests grow, and each start looks at all.
+fn last_line(path: &Path) -> Result<Option<(u64, String)>, CaptureError> {
+    let failed = |action| CaptureError::io(action, path);
+    let mut file = File::open(path).map_err(failed("open"))?;
+    let len = file.metadata().map_err(failed("open"))?.len();
+    let from = len.saturating_sub(TAIL);
+    file.seek(SeekFrom::Start(from)).map_err(failed("read"))?;
+    let mut bytes = Vec::new();
+    file.take(TAIL).read_to_end(&mut bytes).map_err(failed("read"))?;
+    let mut lines = bytes.rsplit(|byte| *byte == b'\n');
+    // what follows the last line's end: nothing, or a line in the making
+    lines.next();
+    let Some(text) = lines.next() else { return Ok(None) };
+    let entry = serde_json::from_slice::<Line>(text)
+        .and_then(|line| serde_json::from_str::<Entry>(line.entry.get()));
+    Ok(entry.ok().map(|entry| (entry.n, hex(&sha256(text)))))
+}
+
+/// Finished files in a folder without manifests. Those of writers at work, or waiting for a recovery, will be stated.
+fn older(dir: &Path, own: &str) -> Result<Vec<String>, CaptureError> {
+    let mut older = Vec::new();
+    for file in Files::below(dir)? {
+        let file = file?;
+        let name = file.file_name().and_then(|name| FileName::parse(name.to_str()?));
+        let awaited = |writer: &str| writer == own || dir.join(JOURNAL).join(writer).is_dir();
+        if !name.is_some_and(|name| awaited(&name.writer)) {
+            older.push(below(dir, &file));
+        }
+    }
+    Ok(older)
+}
+
+/// A file's path as manifests name it.
+pub(crate) fn below(dir: &Path, file: &Path) -> String {
+    file.strip_prefix(dir).unwrap_or(file).to_string_lossy().into_owned()
 }
 
 /// A manifest's lines, one at a time.
@@ -434,18 +512,8 @@ impl Lines {
             .map_err(|error| self.bad(&format!("not a line of a manifest: {error}")))?;
         let entry: Entry = serde_json::from_str(line.entry.get())
             .map_err(|error| self.bad(&format!("not an entry: {error}")))?;
-        let signed = match (&line.key, &line.sig) {
-            (None, None) => Signed::No,
-            (Some(key), Some(sig)) => {
-                match crate::signer::check(key, sig, line.entry.get().as_bytes()) {
-                    Some(id) => Signed::By(id),
-                    None => Signed::Wrong,
-                }
-            }
-            _ => Signed::Wrong,
-        };
         self.whole += self.buffer.len() as u64;
-        Ok(Some(ReadLine { entry, head: hex(&sha256(text)), signed }))
+        Ok(Some(ReadLine { entry, head: hex(&sha256(text)), line }))
     }
 
     fn bad(&self, detail: &str) -> CaptureError {
@@ -495,7 +563,7 @@ mod tests {
         manifest.end(true).unwrap();
         let lines = lines(&manifest.path);
         assert_eq!(lines.iter().map(|line| line.entry.n).collect::<Vec<_>>(), [0, 1, 2, 3]);
-        assert!(lines.iter().all(|line| line.signed == Signed::By(signer.id())));
+        assert!(lines.iter().all(|line| line.signed() == Signed::By(signer.id())));
         assert_eq!(lines[0].entry.prev, ZERO);
         assert!(lines.windows(2).all(|pair| pair[1].entry.prev == pair[0].head));
         assert!(matches!(lines[3].entry.what, What::End(End { last_seq: 20, recovered: false })));
@@ -528,6 +596,65 @@ mod tests {
         let first = lines(&two.path).remove(0);
         let What::Begin(begin) = first.entry.what else { panic!("no beginning") };
         assert_eq!(begin.seen, [one.head().unwrap()]);
+    }
+
+    #[test]
+    fn only_whole_last_lines_are_taken_note_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.jsonl");
+        let mut one = Manifest::open(dir.path(), "w1", None).unwrap();
+        (0..600).for_each(|at| one.append(file(at * 10)).unwrap());
+        let text = fs::read(&one.path).unwrap();
+        assert!(text.len() as u64 > TAIL);
+        let last = one.head().map(|head| (head.n, head.head));
+        assert_eq!(last_line(&one.path).unwrap(), last);
+        for (bytes, found) in [
+            (&b""[..], false),
+            (b"{\"entry\":", false),
+            (b"\n", false),
+            (&text[..20], false),
+            (&text[..text.len() - 1], true),
+            (&[b'x'; 200 << 10], false),
+            (&[&[b'x'; 200 << 10][..], b"\n"].concat(), false),
+        ] {
+            fs::write(&path, bytes).unwrap();
+            assert_eq!(last_line(&path).unwrap().is_some(), found);
+        }
+    }
+
+    #[test]
+    fn a_manifest_that_is_taken_away_goes_on_after_the_hole() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut manifest = Manifest::open(dir.path(), "w1", None).unwrap();
+        manifest.append(file(1)).unwrap();
+        fs::remove_dir_all(dir.path().join(MANIFEST)).unwrap();
+        manifest.append(file(11)).unwrap();
+        let left = lines(&manifest.path);
+        assert_eq!((left.len(), left[0].entry.n), (1, 2));
+    }
+
+    #[test]
+    fn the_first_manifest_names_the_files_that_were_there_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let hour = dir.path().join("date=2025-11-22/hour=23");
+        fs::create_dir_all(&hour).unwrap();
+        fs::create_dir_all(dir.path().join("journal/w8")).unwrap();
+        for writer in ["w1", "w8", "w9"] {
+            let name = format!("{writer}-000000000001-000000000009.parquet");
+            fs::write(hour.join(name), "").unwrap();
+        }
+        for (writer, expected) in [("w1", 1), ("w2", 0)] {
+            let mut manifest = Manifest::open(dir.path(), writer, None).unwrap();
+            manifest.append(file(1)).unwrap();
+            let older =
+                lines(&manifest.path).into_iter().filter_map(|line| match line.entry.what {
+                    What::Older(older) => Some(older.paths),
+                    _ => None,
+                });
+            let older: Vec<String> = older.flatten().collect();
+            assert_eq!(older.len(), expected, "{writer}: {older:?}");
+            assert!(older.iter().all(|path| path.contains("w9")));
+        }
     }
 
     #[test]

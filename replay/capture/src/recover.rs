@@ -11,10 +11,11 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use crate::config::RecorderConfig;
 use crate::disk::{self, FileName, Home, JOURNAL};
 use crate::journal::{Frames, Opened};
-use crate::layout::list;
-use crate::manifest::{Manifest, What};
+use crate::layout::{Files, list};
+use crate::manifest::{self, FileEntry, Manifest, What};
+use crate::seal::{self, Sums};
 use crate::writer::FileWriter;
-use crate::{CaptureError, Record, Str};
+use crate::{CaptureError, Reader, Record, Str};
 
 /// What a recovery did.
 #[derive(Debug, Default)]
@@ -45,7 +46,9 @@ pub(crate) fn dead_writers(config: &RecorderConfig) -> Recovered {
                     Ok(mut manifest) => {
                         writer(&home, config, None, &mut manifest, &mut done);
                         if done.errors.len() == failed {
-                            done.errors.extend(manifest.end(true).err());
+                            let ended = state_files(&config.dir, &mut manifest)
+                                .and_then(|()| manifest.end(true));
+                            done.errors.extend(ended.err());
                         }
                     }
                     Err(error) => done.errors.push(error),
@@ -167,6 +170,44 @@ fn finished_until(dir: &Path, first: &Record, manifest: &Manifest) -> Option<i64
     readable(&dir.join(disk::partition(first.ts_us)).join(name.to_string())).then_some(last)
 }
 
+/// States finished files that a writer without a journal had no time to state.
+fn state_files(dir: &Path, manifest: &mut Manifest) -> Result<(), CaptureError> {
+    for path in Files::below(dir)? {
+        let path = path?;
+        let name = path.file_name().and_then(|name| FileName::parse(name.to_str()?));
+        let Some(name) = name.filter(|name| {
+            name.writer == manifest.writer() && manifest.finished(name.first).is_none()
+        }) else {
+            continue;
+        };
+        if readable(&path) {
+            manifest.append(What::File(entry(dir, &path, &name)?))?;
+        }
+    }
+    Ok(())
+}
+
+/// What there is to state of a file that is there already.
+fn entry(dir: &Path, path: &Path, name: &FileName) -> Result<FileEntry, CaptureError> {
+    let mut sums = Sums::new(&name.writer, name.first);
+    for row in Reader::open(path)? {
+        sums.add(&row?);
+    }
+    let (bytes, sha256) = seal::hash_file(path)?;
+    Ok(FileEntry {
+        path: manifest::below(dir, path),
+        first_seq: name.first,
+        last_seq: name.last,
+        rows: sums.rows,
+        gaps: sums.gaps,
+        dropped: sums.dropped,
+        bytes,
+        sha256,
+        rows_head: sums.head(),
+        bodies_root: sums.bodies(),
+    })
+}
+
 /// A file of the same rows that a crash kept from being stated: it may end elsewhere than the one built anew.
 fn drop_unstated(built: &Path, first: i64, writer: &str) {
     let Some(partition) = built.parent() else { return };
@@ -193,10 +234,10 @@ mod tests {
     use super::*;
     use crate::journal::Segment;
     use crate::sample;
-    use crate::{Reader, VerifyOptions, verify};
+    use crate::{VerifyOptions, verify};
 
     fn rows(seqs: std::ops::RangeInclusive<i64>) -> Vec<Record> {
-        let body_sha256: Option<Str> = Some(crate::seal::hex(&crate::seal::sha256(b"{}")).into());
+        let body_sha256: Option<Str> = Some(seal::hex(&seal::sha256(b"{}")).into());
         seqs.map(|seq| Record {
             seq,
             body_sha256: body_sha256.clone(),
@@ -266,6 +307,22 @@ mod tests {
             let report = verify(dir.path(), &VerifyOptions::default(), &mut |_, _| {}).unwrap();
             assert!(report.holds(), "{keep_file} {keep_lines}: {report:?}");
         }
+    }
+
+    /// Without a journal nothing but the file itself is left when the manifest did not get to it.
+    #[test]
+    fn a_file_without_journal_is_stated_by_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = RecorderConfig::new(dir.path());
+        let home = dead(dir.path(), &[1..=5]);
+        dead_writers(&config);
+        fs::remove_dir_all(dir.path().join("manifest")).unwrap();
+        fs::create_dir(&home).unwrap();
+        let report = verify(dir.path(), &VerifyOptions::default(), &mut |_, _| {}).unwrap();
+        assert!(report.holds(), "it waits for the next start: {report:?}");
+        assert!(dead_writers(&config).errors.is_empty());
+        let report = verify(dir.path(), &VerifyOptions::default(), &mut |_, _| {}).unwrap();
+        assert_eq!((report.broken, report.files, report.rows), (0, 1, 5), "{report:?}");
     }
 
     #[test]

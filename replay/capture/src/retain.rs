@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::CaptureError;
 use crate::disk::{self, FileName, JOURNAL};
 use crate::layout::{Files, list};
-use crate::manifest::{Manifest, Removed, What};
+use crate::manifest::{self, Manifest, Removed, What};
 use crate::record::Record;
 use crate::space::Space;
 use crate::store::Spool;
@@ -172,7 +172,7 @@ impl Retention {
     }
 
     fn entry(&self, file: &Path, bytes: u64, reason: &str) -> What {
-        let path = file.strip_prefix(&self.dir).unwrap_or(file).to_string_lossy().into_owned();
+        let path = manifest::below(&self.dir, file);
         What::Removed(Removed { path, bytes, rows: rows_of(file), reason: reason.into() })
     }
 

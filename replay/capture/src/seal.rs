@@ -2,10 +2,14 @@
 //!
 //! Content (bodies, contexts) goes into both by its digest only, so that it can be erased without breaking either.
 
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
 use sha2::{Digest, Sha256};
 
 use crate::record::Record;
-use crate::row;
+use crate::{CaptureError, row};
 
 /// A SHA-256 digest.
 pub(crate) type Hash = [u8; 32];
@@ -23,6 +27,22 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 pub(crate) fn sha256(bytes: &[u8]) -> Hash {
     Sha256::digest(bytes).into()
+}
+
+/// Length and digest of a file. Memory: 64 KiB.
+pub(crate) fn hash_file(path: &Path) -> Result<(u64, String), CaptureError> {
+    let mut file = File::open(path).map_err(CaptureError::io("open", path))?;
+    let (mut digest, mut bytes) = (Sha256::new(), 0);
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut buffer).map_err(CaptureError::io("read", path))? {
+            0 => return Ok((bytes, hex(&digest.finalize()))),
+            read => {
+                digest.update(&buffer[..read]);
+                bytes += read as u64;
+            }
+        }
+    }
 }
 
 /// What the rows of one file add up to, row by row.

@@ -12,7 +12,7 @@ use crate::config::{Journal, RecorderConfig};
 use crate::disk::Home;
 use crate::escrow::Sealer;
 use crate::journal::Segment;
-use crate::manifest::{Checkpoint, FileEntry, Manifest, What};
+use crate::manifest::{Checkpoint, FileEntry, Lost, Manifest, What};
 use crate::queue::{Health, Queue, Wake};
 use crate::record::{Record, SCHEMA_VERSION, Str};
 use crate::recover::{self, Recovered};
@@ -404,7 +404,12 @@ impl Worker {
                     self.stuck += segment.len();
                     self.retry_at = Some(Instant::now() + RETRY);
                 } else {
+                    let last_seq = self.next_seq - 1;
+                    let first_seq = self.next_seq - (rows + gaps) as i64;
                     self.lose(rows, unsettled, &error);
+                    if first_seq <= last_seq {
+                        self.state(What::Lost(Lost { first_seq, last_seq }));
+                    }
                 }
             }
         }
@@ -507,15 +512,16 @@ impl Worker {
         if self.retry_at.is_some() {
             self.retry();
         }
-        if self.retry_at.is_none()
-            && let Err(error) = self.manifest.end(false)
-        {
-            self.complain(&error);
-        }
         if self.retry_at.is_none() {
-            self.look();
-            self.home.remove();
-            return None;
+            match self.manifest.end(false) {
+                Ok(()) => {
+                    self.look();
+                    self.home.remove();
+                    return None;
+                }
+                // the next start finds the folder, and ends the manifest
+                Err(error) => self.complain(&error),
+            }
         }
         let last = self.queue.lock().stats.last_error.clone();
         Some(last.unwrap_or_default())

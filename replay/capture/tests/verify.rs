@@ -216,6 +216,138 @@ fn another_key_is_named() {
     assert_eq!(check(&unsigned, &pinned).breaks[0].kind, BreakKind::Unsigned);
 }
 
+/// A manifest that nobody signed, put beside the signed ones: `what` besides a beginning and an end.
+fn forge(dir: &Path, writer: &str, what: &str) {
+    let mut text = String::new();
+    let mut prev = "0".repeat(64);
+    let begin = format!(r#""what":"begin","writer":"{writer}","version":"0","schema_version":1"#);
+    for (n, what) in
+        [&begin, what, r#""what":"end","last_seq":0,"recovered":false"#].into_iter().enumerate()
+    {
+        let line = format!(r#"{{"entry":{{"n":{n},"at":0,"prev":"{prev}",{what}}}}}"#);
+        prev = sha256(&line);
+        text += &format!("{line}\n");
+    }
+    fs::write(dir.join(format!("manifest/{writer}.jsonl")), text).unwrap();
+}
+
+fn sha256(text: &str) -> String {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn what_nobody_signed_excuses_nothing_that_was_signed() {
+    for writer in ["w00000000", "wffffffff"] {
+        let keys = tempfile::tempdir().unwrap();
+        let (_home, dir) = capture(Some(signer(keys.path())));
+        let file = files(&dir).remove(1);
+        let path = name(&dir, &file);
+        forge(&dir, writer, &format!(r#""what":"removed","path":"{path}","bytes":1,"reason":"x""#));
+        let report = check(&dir, &VerifyOptions::default());
+        assert!(report.holds() && report.notes.len() == 1, "{report:?}");
+        fs::remove_file(&file).unwrap();
+        assert_eq!(first(&dir), (BreakKind::RemovedFile, path));
+    }
+}
+
+#[test]
+fn a_file_outside_the_capture_is_not_looked_at() {
+    let (home, dir) = capture(None);
+    fs::write(home.path().join("x.parquet"), "").unwrap();
+    let zeros = "0".repeat(64);
+    let file = format!(
+        r#""what":"file","path":"../x.parquet","first_seq":1,"last_seq":0,"rows":0,"gaps":0,"dropped":0,"bytes":0,"sha256":"{zeros}","rows_head":"{zeros}","bodies_root":"{zeros}""#
+    );
+    forge(&dir, "w0", &file);
+    assert_eq!(first(&dir), (BreakKind::ChangedManifest, "manifest/w0.jsonl".to_owned()));
+}
+
+#[test]
+fn a_later_writer_with_another_key_is_named() {
+    let keys = tempfile::tempdir().unwrap();
+    let (ours, theirs) = (signer(keys.path()), signer(&keys.path().join("other")));
+    let (_home, dir) = capture(Some(ours.clone()));
+    record(&dir, Some(theirs.clone()));
+    let kinds = check(&dir, &VerifyOptions::default()).breaks;
+    assert!(!kinds.is_empty() && kinds.iter().all(|found| found.kind == BreakKind::ForeignKey));
+    let keys = vec![ours.id(), theirs.id()];
+    assert!(check(&dir, &VerifyOptions { keys, ..VerifyOptions::default() }).holds());
+}
+
+#[test]
+fn a_removed_entry_is_named() {
+    let (_home, dir) = capture(None);
+    let path = manifest(&dir);
+    let text = fs::read_to_string(&path).unwrap();
+    let kept: Vec<&str> =
+        text.lines().enumerate().filter(|(at, _)| *at != 2).map(|(_, line)| line).collect();
+    fs::write(&path, kept.join("\n") + "\n").unwrap();
+    assert_eq!(first(&dir), (BreakKind::RemovedEntry, name(&dir, &path)));
+}
+
+#[test]
+fn a_changed_rule_set_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = Recorder::open(RecorderConfig::new(dir.path())).unwrap();
+    let digest = sha256("rules: []");
+    recorder.store_ruleset(&format!("sha256:{digest}"), "rules: []").unwrap();
+    recorder.close(SOON).unwrap();
+    assert!(check(dir.path(), &VerifyOptions::default()).holds());
+    let file = format!("rulesets/sha256-{digest}.yaml");
+    fs::write(dir.path().join(&file), "rules: {}").unwrap();
+    assert_eq!(first(dir.path()), (BreakKind::ChangedSidecar, file));
+}
+
+#[test]
+fn files_from_before_there_were_manifests_are_told_apart() {
+    let (_home, dir) = capture(None);
+    fs::remove_dir_all(dir.join("manifest")).unwrap();
+    let report = check(&dir, &VerifyOptions::default());
+    assert!(report.holds(), "{report:?}");
+    assert_eq!((report.unstated, report.rows, report.notes.len()), (3, 30, 1));
+    // the first manifest names them: those stay known, and no other can join them
+    record(&dir, None);
+    let report = check(&dir, &VerifyOptions::default());
+    assert!(report.holds(), "{report:?}");
+    assert_eq!((report.unstated, report.files, report.rows), (3, 6, 60));
+    let old = files(&dir).remove(0);
+    let other = old.with_file_name("w0-000000000001-000000000010.parquet");
+    fs::rename(&old, &other).unwrap();
+    let found: Vec<_> = check(&dir, &VerifyOptions::default()).breaks;
+    let found: Vec<_> = found.iter().map(|found| (found.kind, found.path.clone())).collect();
+    assert_eq!(
+        found,
+        [(BreakKind::SurplusFile, name(&dir, &other)), (BreakKind::RemovedFile, name(&dir, &old)),]
+    );
+    let keys = tempfile::tempdir().unwrap();
+    let pinned = VerifyOptions { keys: vec![signer(keys.path()).id()], ..Default::default() };
+    assert!(check(&dir, &pinned).breaks.iter().any(|found| found.kind == BreakKind::Unsigned));
+}
+
+/// Without a journal, rows that had a number can be lost: the manifest says which.
+#[test]
+fn rows_that_the_disk_lost_are_told_and_no_break() {
+    let home = tempfile::tempdir().unwrap();
+    let config = RecorderConfig {
+        journal: Journal::Off,
+        rotate_bytes: 1,
+        ..RecorderConfig::new(home.path())
+    };
+    let recorder = Recorder::open(config).unwrap();
+    recorder.try_record(row(1)).unwrap().wait(SOON).unwrap();
+    let day = home.path().join("date=2025-11-23");
+    fs::write(&day, "").unwrap();
+    let tomorrow = Record { ts_us: row(0).ts_us + 86_400_000_000, ..row(2) };
+    assert!(recorder.try_record(tomorrow).unwrap().wait(SOON).is_err());
+    fs::remove_file(&day).unwrap();
+    recorder.try_record(row(3)).unwrap().wait(SOON).unwrap();
+    recorder.close(SOON).unwrap();
+    let report = check(home.path(), &VerifyOptions::default());
+    assert!(report.holds(), "{report:?}");
+    assert_eq!((report.rows, report.dropped), (3, 1));
+}
+
 #[test]
 fn removing_for_room_is_no_break() {
     let (_home, dir) = capture(None);

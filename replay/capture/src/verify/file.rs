@@ -1,117 +1,152 @@
 //! One file against what its writer stated of it.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
-
+use super::BreakKind;
 use super::manifests::Stated;
-use super::{Break, BreakKind, VerifyReport};
-use crate::seal::{Sums, hex, sha256};
-use crate::{CaptureError, Reader};
+use crate::seal::{Sums, hash_file, hex, sha256};
+use crate::{CaptureError, Reader, Record};
 
-/// What is wrong with it; the most telling first.
-pub(super) fn check(
-    dir: &Path,
-    stated: &Stated,
-    quick: bool,
-    report: &mut VerifyReport,
-) -> Vec<Break> {
-    let entry = &stated.entry;
-    let path = dir.join(&entry.path);
-    let found = |at, kind, detail: String| Break { path: entry.path.clone(), at, kind, detail };
-    report.files += 1;
-    let (bytes, digest) = match hash(&path) {
-        Ok(hashed) => hashed,
-        Err(error) => return vec![found(None, BreakKind::RemovedFile, error.to_string())],
-    };
-    report.bytes += bytes;
-    let intact = digest == entry.sha256 && bytes == entry.bytes;
-    let mut breaks = Vec::new();
-    // of a changed file, its rows tell what was changed
-    if !quick || !intact {
-        match rows(&path, stated, report) {
-            Ok(problems) => {
-                breaks
-                    .extend(problems.into_iter().map(|(at, kind, detail)| found(at, kind, detail)));
-            }
-            Err(error) if bytes < entry.bytes => {
-                let detail = format!("{bytes} of {} bytes: {error}", entry.bytes);
-                return vec![found(None, BreakKind::CutFile, detail)];
-            }
-            Err(error) => breaks.push(found(None, BreakKind::ChangedFile, error.to_string())),
-        }
-    }
-    if !intact && breaks.is_empty() {
-        let detail = "its bytes are others, its rows are not".to_owned();
-        breaks.push(found(None, BreakKind::ChangedFile, detail));
-    }
-    breaks
+/// What was found in a file.
+#[derive(Debug, Default)]
+pub(super) struct Checked {
+    pub(super) rows: u64,
+    pub(super) gaps: u64,
+    pub(super) dropped: u64,
+    pub(super) bytes: u64,
+    /// It could not even be opened.
+    pub(super) gone: bool,
+    /// What is wrong with it; the most telling first.
+    pub(super) problems: Vec<Problem>,
 }
 
-type Problem = (Option<i64>, BreakKind, String);
+/// The row, the kind, and words.
+pub(super) type Problem = (Option<i64>, BreakKind, String);
 
-/// Reads every row. Memory: a batch.
-fn rows(
-    path: &Path,
-    stated: &Stated,
-    report: &mut VerifyReport,
-) -> Result<Vec<Problem>, CaptureError> {
+impl Checked {
+    fn found(&mut self, at: Option<i64>, kind: BreakKind, detail: impl Into<String>) {
+        self.problems.push((at, kind, detail.into()));
+    }
+
+    fn count(&mut self, sums: &Sums) {
+        (self.rows, self.gaps, self.dropped) = (sums.rows, sums.gaps, sums.dropped);
+    }
+}
+
+/// A file that was stated.
+pub(super) fn check(dir: &Path, stated: &Stated, quick: bool) -> Checked {
     let entry = &stated.entry;
-    let mut sums = Sums::new(&stated.writer, entry.first_seq);
-    let mut problems: Vec<Problem> = Vec::new();
-    let mut next = entry.first_seq;
-    let is_derived = stated.writer.starts_with('x');
+    let path = dir.join(&entry.path);
+    let mut checked = Checked::default();
+    let (bytes, digest) = match hash_file(&path) {
+        Ok(hashed) => hashed,
+        Err(error) => {
+            checked.gone = !path.exists();
+            checked.found(None, BreakKind::RemovedFile, error.to_string());
+            return checked;
+        }
+    };
+    checked.bytes = bytes;
+    let intact = digest == entry.sha256 && bytes == entry.bytes;
+    // of a changed file, its rows tell what was changed
+    if (!quick || !intact)
+        && let Err(error) = rows(&path, stated, &mut checked)
+    {
+        let (kind, detail) = if bytes < entry.bytes {
+            (BreakKind::CutFile, format!("{bytes} of {} bytes: {error}", entry.bytes))
+        } else {
+            (BreakKind::ChangedFile, error.to_string())
+        };
+        checked.problems.clear();
+        checked.found(None, kind, detail);
+    }
+    if !intact && checked.problems.is_empty() {
+        checked.found(None, BreakKind::ChangedFile, "its bytes are others, its rows are not");
+    }
+    checked
+}
+
+/// A file of which nothing was stated: only whether it can be read, and its bodies fit their digests.
+pub(super) fn check_unstated(path: &Path, quick: bool) -> Checked {
+    let mut checked = Checked::default();
+    checked.bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let mut sums = Sums::new("", 0);
+    if !quick && let Err(error) = read(path, &mut checked, &mut sums, |_, _, _| {}) {
+        checked.found(None, BreakKind::ChangedFile, error.to_string());
+    }
+    checked.count(&sums);
+    checked
+}
+
+/// Reads every row, and holds its body against its digest. Memory: a batch. Only the first problem is kept: what
+/// follows it is mostly its consequence.
+fn read(
+    path: &Path,
+    checked: &mut Checked,
+    sums: &mut Sums,
+    mut each: impl FnMut(&Record, &Sums, &mut Checked),
+) -> Result<(), CaptureError> {
     for row in Reader::open(path)? {
         let row = row?;
         sums.add(&row);
-        if !is_derived && row.seq != next && problems.is_empty() {
-            let detail = format!("after row {} comes row {}", next - 1, row.seq);
-            problems.push((Some(next), BreakKind::RemovedRow, detail));
+        if checked.problems.is_empty() {
+            each(&row, sums, checked);
         }
-        next = row.seq.saturating_add(1);
         let digest = row.body.as_ref().map(|body| hex(&sha256(body)));
-        if digest.is_some()
+        if checked.problems.is_empty()
+            && digest.is_some()
             && digest.as_deref() != row.body_sha256.as_deref()
-            && problems.is_empty()
         {
-            let detail = "the body is not the one that was recorded".to_owned();
-            problems.push((Some(row.seq), BreakKind::ChangedBody, detail));
-        }
-        for point in stated.checkpoints.iter().filter(|point| point.last_seq == row.seq) {
-            if point.rows_head != sums.head() && problems.is_empty() {
-                let detail = "rows up to here are not those that were journalled".to_owned();
-                problems.push((Some(row.seq), BreakKind::ChangedRow, detail));
-            }
+            let detail = "the body is not the one that was recorded";
+            checked.found(Some(row.seq), BreakKind::ChangedBody, detail);
         }
     }
-    report.rows += sums.rows;
-    report.gaps += sums.gaps;
-    report.dropped = report.dropped.saturating_add(sums.dropped);
-    if sums.rows != entry.rows && problems.is_empty() {
-        let detail = format!("{} rows, not {}", sums.rows, entry.rows);
-        problems.push((None, BreakKind::RemovedRow, detail));
-    }
-    let same = (sums.head(), sums.bodies()) == (entry.rows_head.clone(), entry.bodies_root.clone());
-    if !same && problems.is_empty() {
-        let detail = "its rows are not those that were stated".to_owned();
-        problems.push((None, BreakKind::ChangedRow, detail));
-    }
-    Ok(problems)
+    Ok(())
 }
 
-fn hash(path: &Path) -> Result<(u64, String), CaptureError> {
-    let mut file = File::open(path).map_err(CaptureError::io("open", path))?;
-    let (mut digest, mut bytes) = (Sha256::new(), 0);
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut buffer).map_err(CaptureError::io("read", path))? {
-            0 => return Ok((bytes, hex(&digest.finalize()))),
-            read => {
-                digest.update(&buffer[..read]);
-                bytes += read as u64;
+/// The rows of a file that was stated.
+fn rows(path: &Path, stated: &Stated, checked: &mut Checked) -> Result<(), CaptureError> {
+    let entry = &stated.entry;
+    let mut sums = Sums::new(&stated.writer, entry.first_seq);
+    let mut next = entry.first_seq;
+    let mut points = stated.checkpoints.iter().peekable();
+    read(path, checked, &mut sums, |row, sums, checked| {
+        // the rows of a derived capture keep the numbers of their origins
+        if !stated.derived && row.seq != next {
+            let (at, kind) = match row.seq > next {
+                true => (next, BreakKind::RemovedRow),
+                false => (row.seq, BreakKind::AddedRow),
+            };
+            let detail = format!("after row {} comes row {}", next - 1, row.seq);
+            return checked.found(Some(at), kind, detail);
+        }
+        next = row.seq.saturating_add(1);
+        while let Some(point) = points.next_if(|point| point.last_seq <= row.seq) {
+            if point.last_seq == row.seq && point.rows_head != sums.head() {
+                let detail = "rows up to here are not those that were journalled";
+                return checked.found(Some(row.seq), BreakKind::ChangedRow, detail);
             }
         }
+    })?;
+    checked.count(&sums);
+    if let Some((_, kind, _)) = checked.problems.first_mut() {
+        // rows that were numbered anew: what counts is that there are fewer
+        if *kind == BreakKind::AddedRow && sums.rows < entry.rows {
+            *kind = BreakKind::RemovedRow;
+        }
+        return Ok(());
     }
+    if sums.rows != entry.rows {
+        let kind = match sums.rows < entry.rows {
+            true => BreakKind::RemovedRow,
+            false => BreakKind::AddedRow,
+        };
+        checked.found(None, kind, format!("{} rows, not {}", sums.rows, entry.rows));
+    } else if (sums.gaps, sums.dropped) != (entry.gaps, entry.dropped)
+        || sums.head() != entry.rows_head
+        || sums.bodies() != entry.bodies_root
+    {
+        checked.found(None, BreakKind::ChangedRow, "its rows are not those that were stated");
+    }
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! Reading all manifests of a capture: their chain, their signatures, and what they state.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use super::{Break, BreakKind, VerifyOptions, VerifyReport};
 use crate::manifest::{self, Checkpoint, FileEntry, Head, Lines, MANIFEST, ReadLine, Signed, What};
@@ -12,34 +12,39 @@ use crate::{CaptureError, disk};
 pub(super) struct Stated {
     pub(super) writer: String,
     pub(super) entry: FileEntry,
-    /// What the writer stated of its rows before it was finished.
+    /// What the writer stated of its rows before it was finished, in their order.
     pub(super) checkpoints: Vec<Checkpoint>,
+    /// Made of other captures.
+    pub(super) derived: bool,
+    /// The line is signed by a key that may sign.
+    proven: bool,
 }
 
-/// What all manifests state together.
+/// What all manifests state together. Memory: about a kilobyte for each file stated.
 #[derive(Debug, Default)]
 pub(super) struct All {
     /// By path.
     pub(super) files: BTreeMap<String, Stated>,
-    pub(super) removed: BTreeSet<String>,
+    /// With whether that is signed by a key that may sign.
+    removed: BTreeMap<String, bool>,
+    /// Files that were there before the first manifest.
+    pub(super) older: BTreeSet<String>,
+    /// The first key of the capture: where no key is asked for, it is the one that may sign.
+    key: Option<String>,
 }
 
-/// One manifest while it is read.
-#[derive(Debug, Default)]
-struct One {
-    path: String,
-    writer: String,
-    next: u64,
-    prev: String,
-    key: Option<Signed>,
-    files: BTreeMap<i64, FileEntry>,
-    checkpoints: Vec<Checkpoint>,
-    seen: Vec<Head>,
-    derived: bool,
-    ended: Option<i64>,
-    broken: bool,
+impl All {
+    /// Whether somebody may take this file away, and said so. What nobody signed can't undo what somebody did.
+    pub(super) fn removed(&self, path: &str) -> bool {
+        let proven = self.files.get(path).is_some_and(|stated| stated.proven);
+        self.removed.get(path).is_some_and(|signed| *signed || !proven)
+    }
 }
 
+/// Entries that other writers saw, by writer.
+type Seen = BTreeMap<String, BTreeSet<(u64, String)>>;
+
+/// Reads them all; what is wrong with them goes into the report.
 pub(super) fn read(
     dir: &Path,
     options: &VerifyOptions,
@@ -47,69 +52,55 @@ pub(super) fn read(
 ) -> Result<All, CaptureError> {
     let mut all = All::default();
     let mut wanted: BTreeSet<&str> = options.heads.iter().map(String::as_str).collect();
-    let mut seen: BTreeMap<String, Head> = BTreeMap::new();
-    let mut reached: BTreeMap<String, BTreeSet<(u64, String)>> = BTreeMap::new();
-    for (writer, path) in manifest::all(dir)? {
+    let manifests = manifest::all(dir)?;
+    let mut seen = seen(manifests.iter().map(|(_, path)| path))?;
+    for (writer, path) in manifests {
         // before the manifest is read: a writer that ends in between has its last entry in it
         let lives = disk::lives(dir, &writer);
-        let mut one = One { path: format!("{MANIFEST}/{writer}.jsonl"), writer, ..One::default() };
-        manifest::zero().clone_into(&mut one.prev);
-        report.writers += 1;
         let Some(mut lines) = Lines::open(&path)? else { continue };
+        report.writers += 1;
+        let mut one = One::new(writer);
+        let mut theirs = seen.remove(&one.writer).unwrap_or_default();
         loop {
             match lines.next_line() {
                 Ok(Some(line)) => {
                     wanted.remove(line.head.as_str());
-                    let heads = reached.entry(one.writer.clone()).or_default();
-                    heads.insert((line.entry.n, line.head.clone()));
-                    one.take(line, options, &mut all.removed, report);
+                    theirs.remove(&(line.entry.n, line.head.clone()));
+                    one.take(line, options, &mut all, report);
                 }
                 Ok(None) => break,
                 // a writer at work may be in the middle of a line
                 Err(_) if lives => break,
                 Err(error) => {
-                    let waits = disk::waits(dir, &one.writer);
-                    let at = Some(one.next as i64);
-                    match waits {
-                        true => report.notes.push(format!("{}: {error}", one.path)),
-                        false => {
-                            one.found(report, at, BreakKind::ChangedManifest, &error.to_string())
-                        }
-                    }
                     one.broken = true;
+                    if disk::waits(dir, &one.writer) {
+                        report.notes.push(format!("{}: {error}", one.path));
+                    } else {
+                        let (at, detail) = (Some(one.next as i64), error.to_string());
+                        one.found(report, at, BreakKind::ChangedManifest, &detail);
+                    }
                     break;
                 }
             }
         }
         one.finish(dir, lives, report);
-        for head in one.seen.drain(..).filter(|_| !one.derived) {
-            let known = seen.entry(head.writer.clone()).or_insert_with(|| head.clone());
-            if known.n < head.n {
-                *known = head;
-            }
+        for (n, _) in theirs {
+            let (kind, detail) = match n < one.next {
+                true => (BreakKind::ChangedManifest, "is not the one that another writer saw"),
+                false => (BreakKind::CutTail, "was there when another writer looked"),
+            };
+            one.found(report, Some(n as i64), kind, &format!("entry {n} {detail}"));
         }
-        if let Some(n) = one.next.checked_sub(1) {
-            report.heads.push(Head { writer: one.writer.clone(), n, head: one.prev.clone() });
-        }
-        let checkpoints = &one.checkpoints;
-        for (first, entry) in one.files {
-            let own = checkpoints.iter().filter(|point| point.first_seq == first);
-            all.files.insert(
-                entry.path.clone(),
-                Stated { writer: one.writer.clone(), checkpoints: own.cloned().collect(), entry },
-            );
-        }
+        one.hand_over(&mut all, report);
     }
-    for head in seen.into_values() {
-        let has = reached.get(&head.writer);
-        if !has.is_some_and(|heads| heads.contains(&(head.n, head.head.clone()))) {
-            report.broken(Break {
-                path: format!("{MANIFEST}/{}.jsonl", head.writer),
-                at: Some(head.n as i64),
-                kind: BreakKind::MissingManifest,
-                detail: "another writer saw this entry, which is not there".to_owned(),
-            });
-        }
+    for (writer, theirs) in seen {
+        let seen = theirs.first().map_or(0, |(n, _)| *n);
+        report.broken(Break {
+            path: format!("{MANIFEST}/{writer}.jsonl"),
+            at: None,
+            kind: BreakKind::MissingManifest,
+            detail: format!("another writer saw its entry {seen}, and it is gone"),
+        });
     }
     for head in wanted {
         report.broken(Break {
@@ -122,7 +113,62 @@ pub(super) fn read(
     Ok(all)
 }
 
+/// What the writers saw of each other when they began: it stands in their first lines.
+fn seen<'a>(manifests: impl Iterator<Item = &'a PathBuf>) -> Result<Seen, CaptureError> {
+    let mut seen = Seen::new();
+    for path in manifests {
+        let Some(mut lines) = Lines::open(path)? else { continue };
+        // what is no line is told when the manifest is read as a whole
+        let Ok(Some(line)) = lines.next_line() else { continue };
+        let What::Begin(begin) = line.entry.what else { continue };
+        // a derived capture names manifests of other folders
+        if begin.made_by.is_none() {
+            for Head { writer, n, head } in begin.seen {
+                seen.entry(writer).or_default().insert((n, head));
+            }
+        }
+    }
+    Ok(seen)
+}
+
+/// One manifest while it is read.
+#[derive(Debug)]
+struct One {
+    path: String,
+    writer: String,
+    next: u64,
+    prev: String,
+    /// Some of its lines are signed.
+    signed: bool,
+    unsigned: u64,
+    files: BTreeMap<i64, (FileEntry, bool)>,
+    /// Ranges of rows that the writer said are lost.
+    lost: BTreeMap<i64, i64>,
+    /// By the first row of their file.
+    checkpoints: BTreeMap<i64, Vec<Checkpoint>>,
+    derived: bool,
+    ended: Option<i64>,
+    broken: bool,
+}
+
 impl One {
+    fn new(writer: String) -> One {
+        One {
+            path: format!("{MANIFEST}/{writer}.jsonl"),
+            writer,
+            next: 0,
+            prev: manifest::zero().to_owned(),
+            signed: false,
+            unsigned: 0,
+            files: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            checkpoints: BTreeMap::new(),
+            derived: false,
+            ended: None,
+            broken: false,
+        }
+    }
+
     fn found(&self, report: &mut VerifyReport, at: Option<i64>, kind: BreakKind, detail: &str) {
         let (path, detail) = (self.path.clone(), detail.to_owned());
         report.broken(Break { path, at, kind, detail });
@@ -132,20 +178,19 @@ impl One {
         &mut self,
         line: ReadLine,
         options: &VerifyOptions,
-        removed: &mut BTreeSet<String>,
+        all: &mut All,
         report: &mut VerifyReport,
     ) {
-        let ReadLine { entry, head, signed } = line;
+        let proven = self.signature(&line, options, all, report);
+        let ReadLine { entry, head, .. } = line;
         let at = Some(entry.n as i64);
-        if entry.n != self.next || entry.prev != self.prev {
-            self.found(
-                report,
-                at,
-                BreakKind::ChangedManifest,
-                "does not follow on the line before",
-            );
+        if entry.n > self.next {
+            let detail = format!("entries {} to {} are gone", self.next, entry.n - 1);
+            self.found(report, at, BreakKind::RemovedEntry, &detail);
+        } else if entry.n != self.next || entry.prev != self.prev {
+            let detail = "does not follow on the line before, which was another";
+            self.found(report, at, BreakKind::ChangedManifest, detail);
         }
-        self.signature(&signed, at, options, report);
         (self.next, self.prev) = (entry.n.saturating_add(1), head);
         if self.ended.is_some() {
             self.found(report, at, BreakKind::ChangedManifest, "follows on the last entry");
@@ -153,74 +198,80 @@ impl One {
         match entry.what {
             What::Begin(begin) => {
                 if entry.n != 0 || begin.writer != self.writer {
-                    self.found(
-                        report,
-                        at,
-                        BreakKind::ChangedManifest,
-                        "another writer's beginning",
-                    );
+                    let detail = "another writer's beginning";
+                    self.found(report, at, BreakKind::ChangedManifest, detail);
                 }
                 self.derived = begin.made_by.is_some();
-                self.seen = begin.seen;
+            }
+            What::File(file) if !is_plain(&file.path) => {
+                let detail = "states a file outside the capture";
+                self.found(report, at, BreakKind::ChangedManifest, detail);
             }
             // a file that had to be built again is stated again
-            What::File(file) => drop(self.files.insert(file.first_seq, file)),
-            What::Checkpoint(point) => self.checkpoints.push(point),
-            What::Removed(file) => drop(removed.insert(file.path)),
+            What::File(file) => drop(self.files.insert(file.first_seq, (file, proven))),
+            What::Checkpoint(point) => {
+                self.checkpoints.entry(point.first_seq).or_default().push(point);
+            }
+            What::Removed(file) => *all.removed.entry(file.path).or_default() |= proven,
+            What::Older(older) => all.older.extend(older.paths),
+            What::Lost(lost) => drop(self.lost.insert(lost.first_seq, lost.last_seq)),
             What::End(end) => self.ended = Some(end.last_seq),
         }
     }
 
+    /// Whether the line is signed by a key that may sign: one of those asked for, else the capture's first.
     fn signature(
         &mut self,
-        signed: &Signed,
-        at: Option<i64>,
+        line: &ReadLine,
         options: &VerifyOptions,
+        all: &mut All,
         report: &mut VerifyReport,
-    ) {
-        match signed {
+    ) -> bool {
+        let at = Some(line.entry.n as i64);
+        match line.signed() {
             Signed::Wrong => {
                 self.found(report, at, BreakKind::WrongSignature, "the signature does not fit");
-                return;
+                false
             }
             Signed::No => {
                 report.unsigned += 1;
-                if !options.keys.is_empty() || matches!(self.key, Some(Signed::By(_))) {
+                self.unsigned += 1;
+                if !options.keys.is_empty() || self.signed {
                     self.found(report, at, BreakKind::Unsigned, "the entry is not signed");
                 }
+                false
             }
             Signed::By(id) => {
+                self.signed = true;
                 *report.signed_by.entry(id.clone()).or_default() += 1;
-                let known = match &self.key {
-                    _ if !options.keys.is_empty() => options.keys.contains(id),
-                    Some(Signed::By(first)) => first == id,
-                    Some(_) => false,
-                    None => true,
+                let (known, other) = if options.keys.is_empty() {
+                    let first = all.key.get_or_insert_with(|| id.clone());
+                    (*first == id, format!("not by {first} as before"))
+                } else {
+                    (options.keys.contains(&id), "which is none of those given".to_owned())
                 };
                 if !known {
-                    let detail = format!("signed by the key {id}");
+                    let detail = format!("signed by the key {id}, {other}");
                     self.found(report, at, BreakKind::ForeignKey, &detail);
                 }
+                known
             }
         }
-        self.key.get_or_insert_with(|| signed.clone());
     }
 
     /// What can be said once all lines are read.
-    fn finish(&mut self, dir: &Path, lives: bool, report: &mut VerifyReport) {
-        if !self.derived {
-            let mut next = 1;
-            for (first, file) in &self.files {
-                if *first != next {
-                    let detail = format!("{next} to {} are in no file", first.saturating_sub(1));
-                    self.found(report, Some(*first), BreakKind::MissingRows, &detail);
-                }
-                next = file.last_seq.saturating_add(1);
-            }
+    fn finish(&self, dir: &Path, lives: bool, report: &mut VerifyReport) {
+        if self.unsigned > 0 && !self.signed {
+            report
+                .notes
+                .push(format!("{} is not signed: anybody could have written it", self.path));
         }
-        let last = self.files.values().map(|file| file.last_seq).max().unwrap_or(0);
+        if !self.derived {
+            self.numbers(report);
+        }
+        let last = self.last();
         match self.ended {
-            Some(end) if end != last => {
+            Some(end) if end != self.last_file() => {
                 let detail = format!("the last row is {end}, and files end with {last}");
                 self.found(report, None, BreakKind::MissingRows, &detail);
             }
@@ -233,10 +284,57 @@ impl One {
             None => self.found(report, None, BreakKind::CutTail, "the last entry is missing"),
         }
         // rows that were in the journal must have come into a file
-        let stated = self.checkpoints.iter().map(|point| point.last_seq).max().unwrap_or(0);
+        let points = self.checkpoints.values().flatten();
+        let stated = points.map(|point| point.last_seq).max().unwrap_or(0);
         if self.ended.is_some() && stated > last {
             let detail = format!("row {stated} was in the journal, and files end with {last}");
             self.found(report, None, BreakKind::MissingRows, &detail);
         }
     }
+
+    fn last_file(&self) -> i64 {
+        self.files.values().map(|(file, _)| file.last_seq).max().unwrap_or(0)
+    }
+
+    fn last(&self) -> i64 {
+        self.lost.values().copied().max().unwrap_or(0).max(self.last_file())
+    }
+
+    /// Each number is in one file, or was lost.
+    fn numbers(&self, report: &mut VerifyReport) {
+        let files = self.files.iter().map(|(first, (file, _))| (*first, file.last_seq));
+        let mut ranges: Vec<_> = files.chain(self.lost.iter().map(|(a, b)| (*a, *b))).collect();
+        ranges.sort_unstable();
+        let mut next = 1;
+        for (first, last) in ranges {
+            if first > next {
+                let detail = format!("{next} to {} are in no file", first - 1);
+                self.found(report, Some(next), BreakKind::MissingRows, &detail);
+            }
+            next = last.saturating_add(1).max(next);
+        }
+    }
+
+    fn hand_over(mut self, all: &mut All, report: &mut VerifyReport) {
+        for (first, (entry, proven)) in self.files {
+            // an unsigned manifest can't replace what a signed one states
+            if all.files.get(&entry.path).is_some_and(|other| other.proven && !proven) {
+                continue;
+            }
+            let checkpoints = self.checkpoints.remove(&first).unwrap_or_default();
+            let (writer, derived) = (self.writer.clone(), self.derived);
+            let path = entry.path.clone();
+            all.files.insert(path, Stated { writer, entry, checkpoints, derived, proven });
+        }
+        if let Some(n) = self.next.checked_sub(1) {
+            report.heads.push(Head { writer: self.writer, n, head: self.prev });
+        }
+    }
+}
+
+/// Whether a path stays below the capture folder.
+fn is_plain(path: &str) -> bool {
+    let path = Path::new(path);
+    path.extension().is_some_and(|extension| extension == "parquet")
+        && path.components().all(|part| matches!(part, Component::Normal(_)))
 }
