@@ -2,7 +2,7 @@
 
 use capture::{Record, Str};
 use inspect::{
-    Action, Carry, Class, Direction, Edit, ParseLimits, Parser, Policy, Redaction, RuleSet,
+    Action, Before, Class, Direction, Edit, ParseLimits, Parser, Policy, Redaction, RuleSet,
     Scanner, Subject, Surface, Verdict,
 };
 
@@ -64,9 +64,9 @@ impl<'r> Hider<'r> {
     /// Hides what is found in the body, the tail of the stream, and all text that peers chose.
     pub(super) fn row(&mut self, row: &mut Record) -> Hidden {
         let (hidden, replaced) = self.body(row);
-        // a tail with anything in it is of no use to a later scan
         // an original in escrow holds what is hidden here
         row.body_sealed = None;
+        // a tail with anything in it is of no use to a later scan
         let tail = row.scan_context.take();
         row.scan_context = tail.filter(|tail| {
             std::str::from_utf8(tail).is_ok_and(|text| self.text(text, row.ts_us, &[]).is_none())
@@ -161,8 +161,8 @@ impl<'r> Hider<'r> {
             budget: usize::MAX,
             now: row.scan_now.unwrap_or(row.ts_us).div_euclid(1_000_000),
         };
-        let tail = row.scan_context.as_deref().and_then(|tail| std::str::from_utf8(tail).ok());
-        let mut carry = tail.map(Carry::of_stream);
+        let before = row.scan_context.as_deref().and_then(Before::from_json);
+        let mut carry = before.map(|before| before.carry(&subject));
         let (set, policy, scanner) = (self.set, &self.policy, &mut self.scanner);
         let scanned = self.parser.parse(body, |message| {
             let scan = scanner.scan_after(set, message, &subject, carry.as_mut());
