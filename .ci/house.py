@@ -36,13 +36,15 @@ MAY_TEST_WITH = {"inspect": {"rules"}, "rules": {"inspect"}, "capture": {"rules"
 
 # What must not be reachable at all, however many crates lie between.
 NETWORK = {"async-std", "h2", "hyper", "mio", "quinn", "reqwest", "rustls", "smol", "socket2", "tokio", "ureq"}
+# What the client of object stores stands on. Captures are read from and written to these, and by nothing else here.
+STORES = {"h2", "hyper", "mio", "reqwest", "rustls", "socket2", "tokio"}
 STORAGE = {"arrow-array", "object_store", "parquet", "rusqlite"}
 CLOCKS = {"chrono", "jiff", "time"}
 UNREACHABLE = {
     "inspect": NETWORK | STORAGE | CLOCKS,
     "rules": NETWORK | STORAGE | CLOCKS,
-    "capture": NETWORK,
-    "scan": NETWORK,
+    "capture": NETWORK - STORES,
+    "scan": NETWORK - STORES,
 }
 
 # Invariant 2: the detection core reads no clock, file, socket or environment and starts no thread.
