@@ -328,7 +328,7 @@ fn run<'a>(
     let total = jobs.iter().map(bytes).sum();
     let threads = thread::available_parallelism().map_or(1, |count| count.get().min(MAX_THREADS));
     let next = AtomicUsize::new(0);
-    let (results, received) = mpsc::channel();
+    let (results, received) = mpsc::sync_channel(MAX_THREADS);
     let mut all = thread::scope(|scope| {
         for _ in 0..threads.min(jobs.len()) {
             let (next, results) = (&next, results.clone());

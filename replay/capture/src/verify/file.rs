@@ -68,8 +68,8 @@ pub(super) fn check(dir: &Path, stated: &Stated, quick: bool) -> Checked {
 
 /// A file of which nothing was stated: only whether it can be read, and its bodies fit their digests.
 pub(super) fn check_unstated(path: &Path, quick: bool) -> Checked {
-    let mut checked = Checked::default();
-    checked.bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let mut checked = Checked { bytes, ..Checked::default() };
     let mut sums = Sums::new("", 0);
     if !quick && let Err(error) = read(path, &mut checked, &mut sums, |_, _, _| {}) {
         checked.found(None, BreakKind::ChangedFile, error.to_string());
