@@ -63,7 +63,7 @@ fn pipeline(c: &mut Criterion) {
                 front: OnceLock::new(),
                 owned: false,
                 rows: proxy::audit::Rows::default(),
-                arrival: proxy::envelope::Arrival::default(),
+                arrival: proxy::linkage::Arrival::default(),
             });
             let name = if recording { "inspect and record" } else { "inspect" };
             group.throughput(Throughput::Bytes((call.len() + sample.raw.len()) as u64));
