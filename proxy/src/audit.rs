@@ -119,9 +119,9 @@ impl Audit {
         row.http_headers = headers::shown(cx, leg, seen);
         put(&mut row, kept.clone());
         row.scan_now = seen.now.checked_mul(1_000_000);
-        // Who withholds a body has its neighbour's end withheld too.
+        // Only a raw capture holds what came before: a key that stood whole in it would be on the disk in clear.
         let raw = cx.snapshot.config.capture.bodies == Bodies::Raw;
-        let before = seen.before.as_ref().filter(|_| row.body.is_some());
+        let before = seen.before.as_ref().filter(|_| raw && row.body.is_some());
         row.scan_context = before.map(|before| before.to_json(raw).into());
         time(&mut row, seen.envelope.direction, timing);
         self.hand_over(cx, row);
